@@ -1,0 +1,43 @@
+"""The bootloader interface: make the machine offer a boot menu."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from bootc.deployment import BootMenu, DeploymentId
+from bootc.storage import MenuFormat, Tree
+
+
+class Bootloader(ABC):
+    """Writes the menu that it is given, and can read back what the machine will offer. Knows nothing of images."""
+
+    menu_format: MenuFormat = MenuFormat.BLS
+    """what it reads from a `BootMenu.directory`"""
+
+    @abstractmethod
+    def check(self, tree: Tree) -> None:
+        """Before anything is written: raise UnsupportedPairError or BootloaderError if `install` could not succeed."""
+
+    @abstractmethod
+    def install(self, tree: Tree) -> None:
+        """Put the bootloader itself on the machine, from the image's files. Repeating it changes nothing."""
+
+    @abstractmethod
+    def read(self) -> BootMenu:
+        """The entries of ours that are offered, the default first."""
+
+    @abstractmethod
+    def write(self, menu: BootMenu, tries: int | None = None) -> None:
+        """Make the machine offer this menu: files first, one atomic switch, removals last; then read back and compare.
+
+        Idempotent; an entry that is there already keeps its counter. `tries` is for new entries (capability
+        `boot-counting`). `menu.prepared` gets its files but no entry. Raises BootloaderError, NoSpaceError.
+        """
+
+
+class BootCounting(ABC):
+    """Capability `boot-counting`: an entry that fails to boot a number of times is passed over."""
+
+    @abstractmethod
+    def mark_good(self, deployment: DeploymentId) -> None:
+        """The deployment booted well: its entry is counted no more."""

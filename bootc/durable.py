@@ -1,0 +1,294 @@
+"""Crash-safe file operations: every change of state on a filesystem is whole or absent after a power cut.
+
+A `Volume` is one filesystem (or a directory on it). All changes are made of the few steps in `Step`, and each step is
+announced to an observer before it is taken, so that a recorder can replay every prefix of them. Paths are relative to
+the volume's root and never leave it by their spelling; the directories between are ours, not an image's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from attrs import frozen
+
+from bootc.errors import BootcError, FileSystemError, NoSpaceError
+
+TEMPORARY = ".bootc-tmp-"
+"""prefix of files that are being written; any that are found later are leftovers"""
+
+
+@frozen
+class Step:
+    """One state-changing operation: `name` is the system call, `paths` what it touches, `data` what is written."""
+
+    volume: str
+    name: str
+    paths: tuple[str, ...]
+    data: bytes | None = None
+
+
+Observer = Callable[[Step], None]
+
+
+class Volume(ABC):
+    """One filesystem, written only by steps that survive a power cut."""
+
+    name: str
+
+    @abstractmethod
+    def read(self, path: PurePosixPath) -> bytes:
+        """The whole file. FileNotFoundError passes; other failures are FileSystemError."""
+
+    @abstractmethod
+    def open(self, path: PurePosixPath) -> BinaryIO:
+        """The file, for reading."""
+
+    @abstractmethod
+    def size(self, path: PurePosixPath) -> int | None:
+        """Size of a file in bytes; None if there is no such regular file."""
+
+    @abstractmethod
+    def names(self, path: PurePosixPath) -> tuple[str, ...]:
+        """Sorted names in a directory; empty if there is none."""
+
+    @abstractmethod
+    def is_directory(self, path: PurePosixPath) -> bool:
+        """Whether it is a directory (not a link to one)."""
+
+    @abstractmethod
+    def make_directories(self, path: PurePosixPath, mode: int = 0o755) -> None:
+        """Make a directory and its parents; existing ones stay as they are."""
+
+    @abstractmethod
+    def replace(self, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
+        """Write a file whole: a temporary file, synced, renamed over `path`, its directory synced."""
+
+    @abstractmethod
+    def rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+        """Move a file or a directory; a file at `new` is replaced."""
+
+    @abstractmethod
+    def remove(self, path: PurePosixPath) -> None:
+        """Remove a file, link or whole directory; it may be absent."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Everything that was written reaches the disk (syncfs)."""
+
+    @abstractmethod
+    def free(self) -> int:
+        """Bytes that can still be written."""
+
+    def exists(self, path: PurePosixPath) -> bool:
+        """Whether there is a regular file or a directory."""
+        return self.size(path) is not None or self.is_directory(path)
+
+    def read_optional(self, path: PurePosixPath) -> bytes | None:
+        """The whole file, or None if it is absent."""
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+
+class DirectoryVolume(Volume):
+    """A volume below a directory of a mounted filesystem. Links can be made here, unlike on an ESP."""
+
+    def __init__(self, root: Path, name: str = "root", observer: Observer | None = None) -> None:
+        self.root, self.name, self._observer = root, name, observer
+
+    def path(self, path: PurePosixPath) -> Path:
+        """Where a path of the volume lies on this system."""
+        if path.is_absolute() or ".." in path.parts:
+            raise FileSystemError(str(path), "not a path below the volume")
+        return self.root / path
+
+    def read(self, path: PurePosixPath) -> bytes:
+        with self._explained(path):
+            return self.path(path).read_bytes()
+
+    def open(self, path: PurePosixPath) -> BinaryIO:
+        with self._explained(path):
+            return self.path(path).open("rb")
+
+    def size(self, path: PurePosixPath) -> int | None:
+        found = self._lstat(path)
+        return found.st_size if found and stat.S_ISREG(found.st_mode) else None
+
+    def names(self, path: PurePosixPath) -> tuple[str, ...]:
+        with self._explained(path):
+            try:
+                return tuple(sorted(os.listdir(self.path(path))))
+            except (FileNotFoundError, NotADirectoryError):
+                return ()
+
+    def is_directory(self, path: PurePosixPath) -> bool:
+        found = self._lstat(path)
+        return bool(found and stat.S_ISDIR(found.st_mode))
+
+    def is_link(self, path: PurePosixPath) -> bool:
+        """Whether it is a symbolic link."""
+        found = self._lstat(path)
+        return bool(found and stat.S_ISLNK(found.st_mode))
+
+    def read_link(self, path: PurePosixPath) -> str | None:
+        """The target of a symbolic link; None if there is none."""
+        try:
+            return os.readlink(self.path(path))
+        except OSError:
+            return None
+
+    def make_directories(self, path: PurePosixPath, mode: int = 0o755) -> None:
+        missing = []
+        while path.parts and not self.is_directory(path):
+            missing.append(path)
+            path = path.parent
+        for directory in reversed(missing):
+            with self._explained(directory):
+                self._step("mkdir", directory)
+                self.path(directory).mkdir(mode)
+                self._sync_directory(directory.parent)
+
+    def replace(self, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
+        temporary = _temporary(path)
+        with self._explained(path), self._removed_on_failure(temporary):
+            self._write(temporary, (data,) if isinstance(data, bytes) else data, mode)
+            self._rename(temporary, path)
+
+    def link(self, target: str, path: PurePosixPath) -> None:
+        """Make `path` a symbolic link to `target`, replacing a file or link there in one step."""
+        temporary = _temporary(path)
+        with self._explained(path), self._removed_on_failure(temporary):
+            self._step("symlink", temporary, data=target.encode())
+            os.symlink(target, self.path(temporary))
+            self._rename(temporary, path)
+
+    def rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+        with self._explained(new):
+            self._rename(old, new)
+
+    def exchange(self, first: PurePosixPath, second: PurePosixPath) -> None:
+        """Swap two names of this filesystem in one step (renameat2, RENAME_EXCHANGE)."""
+        with self._explained(first):
+            self._step("exchange", first, second)
+            _exchange(self.path(first), self.path(second))
+            self._sync_directory(first.parent)
+            self._sync_directory(second.parent)
+
+    def remove(self, path: PurePosixPath) -> None:
+        found = self._lstat(path)
+        if found is None:
+            return
+        with self._explained(path):
+            if stat.S_ISDIR(found.st_mode):
+                for name in self.names(path):
+                    self.remove(path / name)
+                self._step("rmdir", path)
+                self.path(path).rmdir()
+            else:
+                self._step("unlink", path)
+                self.path(path).unlink()
+            self._sync_directory(path.parent)
+
+    def sync(self) -> None:
+        self._step("syncfs", PurePosixPath())
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if _libc().syncfs(descriptor):
+                raise FileSystemError(str(self.root), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(descriptor)
+
+    def free(self) -> int:
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize
+
+    def _write(self, path: PurePosixPath, chunks: Iterable[bytes], mode: int) -> None:
+        self._step("create", path)
+        descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        with open(descriptor, "wb") as file:
+            for chunk in chunks:
+                self._step("write", path, data=chunk)
+                file.write(chunk)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            self._step("fsync", path)
+            os.fsync(descriptor)
+
+    def _rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+        self._step("rename", old, new)
+        os.rename(self.path(old), self.path(new))
+        self._sync_directory(new.parent)
+        if old.parent != new.parent:
+            self._sync_directory(old.parent)
+
+    def _sync_directory(self, path: PurePosixPath) -> None:
+        self._step("fsync", path)
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _lstat(self, path: PurePosixPath) -> os.stat_result | None:
+        try:
+            return os.lstat(self.path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise explain(error, str(self.path(path))) from error
+
+    def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
+        if self._observer:
+            self._observer(Step(self.name, name, tuple(map(str, paths)), data))
+
+    @contextmanager
+    def _explained(self, path: PurePosixPath) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise explain(error, str(self.path(path))) from error
+
+    @contextmanager
+    def _removed_on_failure(self, temporary: PurePosixPath) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def explain(error: OSError, path: str) -> BootcError:
+    """The typed error for a system call that failed on `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpaceError("a file", path)
+    if error.errno == errno.EROFS:
+        return FileSystemError(path, "read-only file system", "remount it writable, or choose another target")
+    return FileSystemError(path, error.strerror or str(error))
+
+
+def _temporary(path: PurePosixPath) -> PurePosixPath:
+    return path.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    at_cwd, rename_exchange = -100, 2
+    result = _libc().renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), rename_exchange)
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(first))

@@ -1,0 +1,79 @@
+"""What the core tells while it works: one vocabulary for progress bars, JSON lines and the journal."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+
+class Phase(enum.Enum):
+    """The parts of a transaction, in their order; install adds PREPARE."""
+
+    PREPARE = "prepare"
+    RESOLVE = "resolve"
+    CHECK = "check"
+    IMPORT = "import"
+    STAGE = "stage"
+    FINALIZE = "finalize"
+    PUBLISH = "publish"
+    CLEAN = "clean"
+
+
+@frozen
+class PhaseStarted:
+    """A phase begins; `detail` is for people."""
+
+    phase: Phase
+    detail: str = ""
+
+
+@frozen
+class PhaseFinished:
+    """A phase ended without error after `seconds`."""
+
+    phase: Phase
+    seconds: float
+
+
+@frozen
+class FetchPlanned:
+    """What an import will fetch. Sizes are bytes of the blobs as served; `image` is the manifest digest."""
+
+    image: str
+    layers_present: int
+    bytes_present: int
+    layers_needed: int
+    bytes_needed: int
+
+
+@frozen
+class LayerProgress:
+    """Bytes of one layer's blob that have arrived. `resumed` of them were there before this run."""
+
+    digest: str
+    done: int
+    total: int | None
+    resumed: int = 0
+    is_finished: bool = False
+
+
+@frozen
+class LayerImported:
+    """A layer was verified and written to the store."""
+
+    digest: str
+
+
+@frozen
+class Notice:
+    """A sentence for the user that is no error."""
+
+    message: str
+    is_warning: bool = False
+
+
+Event: TypeAlias = PhaseStarted | PhaseFinished | FetchPlanned | LayerProgress | LayerImported | Notice
+Report: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,148 @@
+"""The machine: its sysroot, its ESP, /run, and the only place that runs programs."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from attrs import field, frozen
+
+from bootc.durable import DirectoryVolume, Volume
+from bootc.errors import MissingProgramError, ProgramError
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/root",
+}
+
+
+class Firmware(enum.Enum):
+    """How the machine starts."""
+
+    UEFI = "uefi"
+    BIOS = "bios"
+
+
+@frozen
+class Filesystem:
+    """A mounted filesystem: its type as mount(8) names it, and its UUID."""
+
+    type: str
+    uuid: str | None
+
+
+@frozen
+class Machine:
+    """What a plugin may touch. Opened once per command; plain values and volumes."""
+
+    sysroot: DirectoryVolume
+    """the physical root: `/sysroot` of a booted system, or the mounted target"""
+    state: PurePosixPath
+    """directory of the core's own records, below the sysroot"""
+    run: Path | None = None
+    """`/run` if this sysroot is the running system, else None"""
+    esp: Volume | None = None
+    """the EFI system partition; None where there is none"""
+    filesystem: Filesystem | None = None
+    """the filesystem that holds the sysroot (and /boot)"""
+    boot_filesystem: Filesystem | None = None
+    """the filesystem of a separate /boot"""
+    disk: Path | None = None
+    """the whole disk (device or image file) that holds the sysroot, where it is known"""
+    firmware: frozenset[Firmware] = frozenset({Firmware.UEFI})
+    """which ways of starting an installation prepares for"""
+
+    @property
+    def root(self) -> Path:
+        """The sysroot's path on this system."""
+        return self.sysroot.root
+
+    @property
+    def is_booted(self) -> bool:
+        """Whether this sysroot is the running system."""
+        return self.run is not None
+
+
+@frozen
+class Outcome:
+    """How a program ended, and what it printed."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without the last newline."""
+        return self.stdout.decode(errors="replace").rstrip("\n")
+
+
+@frozen
+class Command:
+    """A program to run: arguments as a list, a clean environment, no standard input unless given."""
+
+    argv: tuple[str, ...] = field(converter=tuple)
+    purpose: str
+    """completes "it is needed to …" when the program is missing"""
+    codes: frozenset[int] = frozenset({0})
+    """exit codes that are no failure"""
+    environment: Mapping[str, str] = field(factory=dict)
+    input: bytes = b""
+    cwd: Path | None = None
+    timeout: float | None = None
+    """seconds"""
+    pass_fds: tuple[int, ...] = ()
+
+    def run(self) -> Outcome:
+        """Run it to its end. Raises ProgramError or MissingProgramError."""
+        try:
+            done = subprocess.run(
+                self._resolved(),
+                input=self.input,
+                capture_output=True,
+                env=self._environment(),
+                cwd=self.cwd,
+                timeout=self.timeout,
+                pass_fds=self.pass_fds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ProgramError(self.text, -1, f"no end after {self.timeout} seconds") from error
+        outcome = Outcome(done.returncode, done.stdout, done.stderr)
+        if outcome.code not in self.codes:
+            output = (outcome.stderr or outcome.stdout).decode(errors="replace")
+            raise ProgramError(self.text, outcome.code, output)
+        return outcome
+
+    def start(self, *, stdin: int, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Start it in the background, in a session of its own, with this descriptor as its standard input."""
+        return subprocess.Popen(
+            self._resolved(),
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=self._environment(),
+            pass_fds=self.pass_fds,
+            start_new_session=True,
+        )
+
+    @property
+    def text(self) -> str:
+        """As one would type it."""
+        return shlex.join(self.argv)
+
+    def _environment(self) -> dict[str, str]:
+        proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        return {**_ENVIRONMENT, **proxies, **self.environment}
+
+    def _resolved(self) -> list[str]:
+        found = shutil.which(self.argv[0], path=_ENVIRONMENT["PATH"])
+        if found is None:
+            raise MissingProgramError(self.argv[0], self.purpose)
+        return [found, *self.argv[1:]]
