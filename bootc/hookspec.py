@@ -30,7 +30,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 Options = TypeVar("Options")
-Opened = TypeVar("Opened", covariant=True)
+Opened_co = TypeVar("Opened_co", covariant=True)
 
 
 class Capability(enum.Enum):
@@ -64,14 +64,14 @@ def _available() -> str | None:
 
 
 @frozen(kw_only=True)
-class Plugin(Generic[Options, Opened]):
+class Plugin(Generic[Options, Opened_co]):
     """What an offering hook answers: a name, and how to open the thing."""
 
     name: str
     summary: str
     options: type[Options]
     """an attrs class with defaults for every field; its fields are the keys of the plugin's configuration table"""
-    open: Callable[[Context, Options], Opened]
+    open: Callable[[Context, Options], Opened_co]
     capabilities: frozenset[Capability] = frozenset()
     unavailable: Callable[[], str | None] = _available
     """the reason why it cannot work on this machine, or None; cheap"""
@@ -146,7 +146,7 @@ class Hooks(Protocol):
 
     @hookspec
     def bootc_check_image(self, image: ImageView) -> Iterable[Finding]:
-        """Look at an image after its import and before it is staged; a fatal finding, or an exception, stops the update."""
+        """Look at an imported image before it is staged; a fatal finding, or an exception, stops the update."""
 
     @hookspec
     def bootc_kernel_arguments(self, image: ImageView) -> Iterable[str]:
