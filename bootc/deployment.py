@@ -8,7 +8,7 @@ from typing import NewType
 
 from attrs import evolve, field, frozen
 
-from bootc.image import Digest, ImageReference, ImageSummary
+from bootc.image import Digest, ImageReference, ImportedImage
 
 DeploymentId = NewType("DeploymentId", str)
 
@@ -103,7 +103,7 @@ class Deployment:
     id: DeploymentId
     """never used again for another deployment"""
     stateroot: str
-    image: ImageSummary | None
+    image: ImportedImage | None
     """None: deployed from something that is no container image"""
     reference: ImageReference | None
     arguments: KernelArguments

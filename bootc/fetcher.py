@@ -21,6 +21,8 @@ class Source(ABC):
     """An image that was resolved and accepted by the policy. Blobs are raw: the core verifies them."""
 
     image: Image
+    is_local: bool = False
+    """blobs are on this machine: reading one again costs nothing, so the core keeps no copy for resuming"""
 
     @abstractmethod
     def open_blob(self, blob: Descriptor, start: int = 0) -> AbstractContextManager[Readable]:

@@ -1,0 +1,142 @@
+"""From raw blobs to verified layers: fetched side by side, decompressed, checked against every digest."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootc.decompress import decompressed
+from bootc.errors import IntegrityError
+from bootc.events import LayerProgress, Report
+from bootc.fetcher import Readable, Source
+from bootc.image import Descriptor, Digest, Layer
+from bootc.spool import CHUNK, Download, Hash
+from bootc.storage import LayerStreams
+
+_REPORT_EVERY = 0.1
+
+
+class FetchedLayers(LayerStreams):
+    """The layers of one source. A context manager: leaving it ends the fetching threads.
+
+    Blobs of a remote source are fetched in the order of `needed`, some at a time, into `spool`, and read from there
+    while they still arrive. What is there after a failure is continued next time. Memory does not grow with the image.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        needed: Sequence[Layer],
+        spool: Path,
+        report: Report,
+        check_cancelled: Callable[[], None],
+        parallel: int = 4,
+    ) -> None:
+        self._source, self._report, self._check_cancelled = source, report, check_cancelled
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="fetch")
+        blobs = {} if source.is_local else {layer.blob.digest: layer.blob for layer in needed}
+        self._downloads = {digest: Download(source, blob, spool, report, self._stop) for digest, blob in blobs.items()}
+        self._used: list[Download] = []
+
+    def __enter__(self) -> FetchedLayers:
+        for download in self._downloads.values():
+            self._pool.submit(download.run)
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if kind is None:
+            self._forget_used()
+
+    @contextmanager
+    def open(self, layer: Layer) -> Iterator[Readable]:
+        self._forget_used()
+        name = f"{self._source.image.reference}: layer {layer.descriptor.digest.short}"
+        with self._compressed(layer) as blob:
+            content = _Digested(decompressed(blob, name), layer.diff_id.algorithm, self._check_cancelled)
+            yield content
+            while content.read(CHUNK):
+                pass
+            content.require(layer.diff_id, name)
+        download = self._downloads.get(layer.blob.digest)
+        if download:
+            self._used.append(download)
+
+    @contextmanager
+    def _compressed(self, layer: Layer) -> Iterator[Readable]:
+        """The blob's own bytes; leaving it without an error means that they were verified to the last."""
+        download = self._downloads.get(layer.blob.digest)
+        if download:
+            with download.reader(self._check_cancelled) as reader:
+                yield reader
+                _drain(reader)
+            return
+        with self._source.open_blob(layer.blob) as stream:
+            local = _Local(stream, layer.blob, self._report)
+            yield local
+            _drain(local)
+            local.require(str(self._source.image.reference))
+
+    def _forget_used(self) -> None:
+        """A store that asks for the next layer has the one before it: its blob is needed no more."""
+        for download in self._used:
+            download.forget()
+        self._used.clear()
+
+
+def _drain(stream: Readable) -> None:
+    while stream.read(CHUNK):
+        pass
+
+
+class _Digested:
+    """Content whose digest is taken while it is read."""
+
+    def __init__(self, content: Readable, algorithm: str, check_cancelled: Callable[[], None]) -> None:
+        self._content, self._check_cancelled = content, check_cancelled
+        self._digest: Hash = hashlib.new(algorithm)
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._check_cancelled()
+        data = self._content.read(size)
+        self._digest.update(data)
+        return data
+
+    def require(self, expected: Digest, name: str) -> None:
+        """Raise IntegrityError unless all that was read has this digest."""
+        if self._digest.hexdigest() != expected.hex:
+            raise IntegrityError(name, "its content does not have the diffID that the image config names")
+
+
+class _Local:
+    """A blob that is read straight from its source: measured, hashed and reported here."""
+
+    def __init__(self, stream: Readable, blob: Descriptor, report: Report) -> None:
+        self._stream, self._blob, self._report = stream, blob, report
+        self._digest: Hash = hashlib.new(blob.digest.algorithm)
+        self._done, self._reported = 0, 0.0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(CHUNK if size < 0 else size)
+        self._digest.update(data)
+        self._done += len(data)
+        if time.monotonic() - self._reported > _REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._report(LayerProgress(str(self._blob.digest), self._done, self._blob.size))
+        return data
+
+    def require(self, reference: str) -> None:
+        """Raise IntegrityError unless size and digest are the blob's."""
+        if self._blob.size is not None and self._done != self._blob.size:
+            problem = f"blob {self._blob.digest} has {self._done} bytes instead of {self._blob.size}"
+            raise IntegrityError(reference, problem)
+        if self._digest.hexdigest() != self._blob.digest.hex:
+            raise IntegrityError(reference, f"blob {self._blob.digest} does not have the digest by which it is named")
+        self._report(LayerProgress(str(self._blob.digest), self._done, self._blob.size, is_finished=True))
