@@ -93,8 +93,8 @@ def _gunzip_errors() -> tuple[type[Exception], ...]:
         from isal import isal_zlib
     except ImportError:
         return (zlib.error,)
-    errors: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error)
-    return errors
+    isal_error: Any = isal_zlib.error
+    return (zlib.error, isal_error)
 
 
 def _zstd(blob: Readable, name: str) -> Readable:

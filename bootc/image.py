@@ -105,6 +105,12 @@ class ImageReference:
         return self.name if self.transport == "registry" else f"{self.transport}:{self.name}"
 
     @property
+    def digest(self) -> Digest | None:
+        """The digest that a registry name ends in, if it does."""
+        text = self.name.partition("@")[2] if self.transport == "registry" else ""
+        return Digest.parse(text) if text else None
+
+    @property
     def canonical(self) -> ImageReference:
         """A registry name with both tag and digest without its tag: the digest decides."""
         if self.transport != "registry" or "@" not in self.name:

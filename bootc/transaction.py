@@ -1,0 +1,357 @@
+"""Upgrade, switch, rollback and cleaning up: the one order of steps, for every backend.
+
+Narrow (write the boot menu without what will be destroyed), record (stage, finalize or arrange), publish (write the
+menu that follows from the deployments), clean. The sysroot is the truth and the menu its shadow: an entry stays
+bootable until a `write` without it has returned, and every command begins by publishing again, which finishes whatever
+a power cut left undone.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
+
+from attrs import frozen
+
+from bootc import bootable, kargs
+from bootc.bootloader import Bootloader
+from bootc.deployment import BootMenu, Deployment, KernelArguments, Slots
+from bootc.errors import DeploymentError, ImageError
+from bootc.events import FetchPlanned, Phase, PhaseFinished, PhaseStarted
+from bootc.fetcher import Fetcher, Peek, Source
+from bootc.hookspec import Context, ImageView
+from bootc.image import Digest, Image, ImageReference, ImportedImage
+from bootc.platform import Platform
+from bootc.storage import Backend, DeployRequest, Finding, ImageStore, LayerStreams
+
+
+class Hooks(Protocol):
+    """The typed front of the plugins' event hooks."""
+
+    def check_image(self, view: ImageView) -> list[Finding]:
+        """Findings of all plugins."""
+
+    def kernel_arguments(self, view: ImageView) -> tuple[str, ...]:
+        """Arguments of all plugins."""
+
+    def prepare(self, view: ImageView) -> None:
+        """Let plugins make ready what the deployment needs."""
+
+    def staged(self, deployment: Deployment) -> None:
+        """Tell plugins."""
+
+
+class References(Protocol):
+    """What was seen of each image reference, kept on the sysroot."""
+
+    def seen(self, reference: ImageReference) -> tuple[Digest | None, Digest] | None:
+        """The digest it pointed to and the instance's digest, as of the last fetch."""
+
+    def record(self, image: Image) -> None:
+        """Remember both digests of an image, and the image itself as a cached update."""
+
+    def touch(self) -> None:
+        """Show other programs that the status changed (mtime)."""
+
+
+class Change(enum.Enum):
+    """What an upgrade or a switch did."""
+
+    NONE = "none"
+    """the booted (or default) deployment is this image already"""
+    STAGED_BEFORE = "staged-before"
+    """the staged deployment is this image already"""
+    LOCKED = "locked"
+    UNLOCKED = "unlocked"
+    UNCHANGED_REFERENCE = "unchanged-reference"
+    """switch: the system follows this reference already"""
+    STAGED = "staged"
+    DEPLOYED = "deployed"
+    """on a sysroot that is not booted: it is the default now"""
+
+
+@frozen
+class Update:
+    """The outcome of an upgrade or a switch."""
+
+    change: Change
+    reference: ImageReference
+    deployment: Deployment | None = None
+    """the new one, or the one that is this image already"""
+    previous: ImportedImage | None = None
+    """what runs now, to compare with"""
+
+
+@frozen
+class Check:
+    """The outcome of `upgrade --check`: the newer image, if there is one."""
+
+    reference: ImageReference
+    image: Image | None
+    previous: ImportedImage | None
+
+
+@frozen
+class Transaction:
+    """Everything that one changing command needs, opened and checked."""
+
+    context: Context
+    backend: Backend
+    bootloader: Bootloader
+    hooks: Hooks
+    references: References
+    platform: Platform
+    lock: Callable[[], AbstractContextManager[None]]
+    """the core's lock on this sysroot; a second writer gets LockedError"""
+    open_streams: Callable[[Source, ImageStore], AbstractContextManager[LayerStreams]]
+    """fetches, decompresses and verifies layers"""
+    shielded: Callable[[], AbstractContextManager[None]]
+    """no cancellation inside: for the steps from record to publish"""
+    prune_spool: Callable[[], int]
+    tries: int | None = None
+    stateroot: str = "default"
+
+    # ------------------------------------------------------------ commands
+
+    def check(self, fetcher: Fetcher, reference: ImageReference) -> Check:
+        """Look for a newer image without fetching layers. Costs one HEAD request if there is none."""
+        present = self._current()
+        previous = present.image if present else None
+        if self._is_unmoved(fetcher, reference, previous):
+            return Check(reference, None, previous)
+        with self._resolved(fetcher, reference) as source:
+            image = source.image
+        self.references.record(image)
+        is_new = previous is None or previous.digest != image.digest
+        return Check(reference, image if is_new else None, previous)
+
+    def upgrade(self, fetcher: Fetcher, reference: ImageReference, *, is_locked: bool = False) -> Update:
+        """Fetch what the reference points to now, and stage it if it is new."""
+        with self.lock():
+            self._publish()
+            slots = Slots.of(self.backend.deployer.deployments())
+            for present in (slots.staged, self._current()):
+                if present and present.reference == reference and self._is_unmoved(fetcher, reference, present.image):
+                    return self._kept(present, is_locked)
+            with self._resolved(fetcher, reference) as source:
+                self.references.record(source.image)
+                for present in (slots.staged, self._current()):
+                    if present and _is_of(present, source.image, reference):
+                        return self._kept(present, is_locked)
+                return self._update(source, reference, is_locked)
+
+    def switch(self, fetcher: Fetcher, reference: ImageReference) -> Update:
+        """Follow another reference from now on: fetch its image and stage it."""
+        with self.lock():
+            self._publish()
+            slots = Slots.of(self.backend.deployer.deployments())
+            present = slots.staged or self._current()
+            if present and present.reference == reference:
+                return Update(Change.UNCHANGED_REFERENCE, reference, present)
+            with self._resolved(fetcher, reference) as source:
+                self.references.record(source.image)
+                return self._update(source, reference, is_locked=False)
+
+    def apply_downloaded(self) -> Update:
+        """Let the staged deployment be applied at shutdown; needs no network."""
+        with self.lock():
+            staged = Slots.of(self.backend.deployer.deployments()).staged
+            if staged is None or staged.reference is None:
+                raise DeploymentError("No staged deployment found", "run `bootc upgrade` to fetch and stage one")
+            if not staged.is_locked:
+                return Update(Change.STAGED_BEFORE, staged.reference, staged)
+            self.backend.deployer.set_locked(False)
+            return Update(Change.UNLOCKED, staged.reference, staged)
+
+    def roll_back(self) -> bool:
+        """Make the previous deployment the default, or undo that; drops a staged one. True if it was an undo."""
+        deployer = self.backend.deployer
+        with self.lock():
+            self._publish()
+            pair, others, is_undo = self._rollback_order()
+            if pair[0].image is None:
+                raise DeploymentError("Rollback is not container image based")
+            with self.shielded():
+                deployer.unstage()
+                deployer.arrange([d.id for d in (*pair, *others)])
+                self._publish()
+            self.references.touch()
+            return is_undo
+
+    def finalize(self) -> None:
+        """At shutdown: make the staged deployment the default."""
+        with self.lock(), self.shielded():
+            staged = Slots.of(self.backend.deployer.deployments()).staged
+            if staged and not staged.is_locked:
+                self._finalize()
+
+    def publish(self) -> None:
+        """At boot: write the menu that follows from the deployments, finishing what was left undone."""
+        with self.lock():
+            self._publish()
+
+    def collect_garbage(self) -> int:
+        """Remove what nothing names any more; returns the bytes freed."""
+        with self.lock():
+            self._publish()
+            return self._clean()
+
+    # ------------------------------------------------------------ the steps
+
+    def deploy(self, source: Source, request: Callable[[ImportedImage], DeployRequest]) -> Deployment:
+        """Import the image of a source, check it and stage it as the request says; the parts of every update."""
+        image = self._import(source)
+        with self.backend.store.open_tree(image) as tree:
+            view = ImageView(source.image, tree)
+            bootable.find_kernel(tree, str(source.image.reference))
+            self._require_accepted(view)
+            wanted = request(image)
+            self.hooks.prepare(view)
+        with self._phase(Phase.STAGE, str(wanted.reference)):
+            staged = self.backend.deployer.stage(image, wanted)
+            self._publish()
+        self.hooks.staged(staged)
+        return staged
+
+    def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
+        deployer = self.backend.deployer
+        origin = self._current()
+        self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
+        if not self.context.machine.is_booted:
+            with self.shielded():
+                self._finalize()
+        self._clean()
+        self.references.touch()
+        after = Slots.of(deployer.deployments())
+        change = Change.STAGED if self.context.machine.is_booted else Change.DEPLOYED
+        return Update(change, reference, after.staged or deployer.deployments()[0], origin.image if origin else None)
+
+    def _request(
+        self,
+        image: ImportedImage,
+        fetched: Image,
+        reference: ImageReference,
+        origin: Deployment | None,
+        is_locked: bool,
+    ) -> DeployRequest:
+        arguments = origin.arguments if origin else KernelArguments()
+        old = self._shipped_arguments(origin.image) if origin and origin.image else ()
+        arguments = arguments.updated(old, self._shipped_arguments(image))
+        with self.backend.store.open_tree(image) as tree:
+            arguments = arguments.with_added(self.hooks.kernel_arguments(ImageView(fetched, tree)))
+        stateroot = origin.stateroot if origin else self.stateroot
+        return DeployRequest(stateroot, reference, arguments, origin.id if origin else None, is_locked)
+
+    def _shipped_arguments(self, image: ImportedImage) -> tuple[str, ...]:
+        with self.backend.store.open_tree(image) as tree:
+            return kargs.read(tree, self.platform)
+
+    def _import(self, source: Source) -> ImportedImage:
+        store, image = self.backend.store, source.image
+        for notice in bootable.check_image(image, self.platform):
+            self.context.report(notice)
+        found = store.find(image)
+        if found:
+            return found
+        self._publish(narrow=True)
+        self.context.report(_plan(image, store))
+        with self._phase(Phase.IMPORT, str(image.reference)), self.open_streams(source, store) as streams:
+            return store.import_image(image, streams)
+
+    def _require_accepted(self, view: ImageView) -> None:
+        for finding in self.hooks.check_image(view):
+            if finding.is_fatal:
+                raise ImageError(str(view.image.reference), f"{finding.subject}: {finding.message}")
+
+    def _finalize(self) -> None:
+        with self._phase(Phase.FINALIZE):
+            self._publish(narrow=True)
+            self.backend.deployer.finalize()
+            self._publish()
+
+    def _publish(self, *, narrow: bool = False) -> None:
+        deployer = self.backend.deployer
+        menu = BootMenu.of(deployer.deployments(), deployer.menu_directory, narrow=narrow)
+        self.bootloader.write(menu, self.tries)
+
+    def _clean(self) -> int:
+        with self._phase(Phase.CLEAN):
+            self.backend.deployer.clean()
+            deployed = [d.image for d in self.backend.deployer.deployments() if d.image]
+            return self.backend.store.prune(deployed) + self.prune_spool()
+
+    # ------------------------------------------------------------ questions
+
+    def _current(self) -> Deployment | None:
+        """What an update is an update of: the booted deployment; the default one where none is booted."""
+        deployments = self.backend.deployer.deployments()
+        booted = Slots.of(deployments).booted
+        if booted or self.context.machine.is_booted:
+            return booted
+        return next((d for d in deployments if not d.is_staged), None)
+
+    def _is_unmoved(self, fetcher: Fetcher, reference: ImageReference, present: ImportedImage | None) -> bool:
+        """Whether one small request shows that the reference still points to this image."""
+        if present and reference.digest == present.digest:
+            return True
+        seen = self.references.seen(reference)
+        if present is None or seen is None or seen[1] != present.digest or not isinstance(fetcher, Peek):
+            return False
+        now = fetcher.peek(reference)
+        return now is not None and now in seen
+
+    def _kept(self, present: Deployment, is_locked: bool) -> Update:
+        reference = present.reference
+        assert reference is not None
+        if not present.is_staged:
+            return Update(Change.NONE, reference, present)
+        if present.is_locked == is_locked:
+            return Update(Change.STAGED_BEFORE, reference, present)
+        self.backend.deployer.set_locked(is_locked)
+        return Update(Change.LOCKED if is_locked else Change.UNLOCKED, reference, present)
+
+    def _rollback_order(self) -> tuple[tuple[Deployment, Deployment], tuple[Deployment, ...], bool]:
+        deployments = self.backend.deployer.deployments()
+        slots = Slots.of(deployments)
+        if slots.booted and slots.rollback:
+            pair = (slots.rollback, slots.booted)
+            return (pair[::-1] if slots.is_rollback_queued else pair), slots.others, slots.is_rollback_queued
+        kept = [d for d in deployments if not d.is_staged]
+        if self.context.machine.is_booted or len(kept) < 2:
+            raise DeploymentError("No rollback available", "there is only one deployment on this system")
+        return (kept[1], kept[0]), tuple(kept[2:]), False
+
+    @contextmanager
+    def _resolved(self, fetcher: Fetcher, reference: ImageReference) -> Iterator[Source]:
+        with ExitStack() as stack:
+            with self._phase(Phase.RESOLVE, str(reference)):
+                source = stack.enter_context(fetcher.resolve(reference, self.platform))
+            yield source
+
+    @contextmanager
+    def _phase(self, phase: Phase, detail: str = "") -> Iterator[None]:
+        self.context.check_cancelled()
+        started = time.monotonic()
+        self.context.report(PhaseStarted(phase, detail))
+        yield
+        self.context.report(PhaseFinished(phase, time.monotonic() - started))
+
+
+def _is_of(present: Deployment, image: Image, reference: ImageReference) -> bool:
+    return present.image is not None and present.image.digest == image.digest and present.reference == reference
+
+
+def _plan(image: Image, store: ImageStore) -> FetchPlanned:
+    missing = store.missing(image)
+    needed = {layer.descriptor.digest for layer in missing}
+    present = [layer for layer in image.layers if layer.descriptor.digest not in needed]
+    return FetchPlanned(
+        str(image.digest),
+        len(present),
+        sum(layer.blob.size or 0 for layer in present),
+        len(missing),
+        sum(layer.blob.size or 0 for layer in missing),
+    )
