@@ -1,0 +1,176 @@
+"""The values in a Host document: what `bootc status` knows of a system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from bootc.deployment import Deployment, DeploymentId, Slots
+from bootc.image import ImageReference, ImageSummary, parse_time
+
+
+@frozen
+class UsrOverlay:
+    """The overlay that lies over /usr at the moment."""
+
+    access: str
+    """`readOnly` or `readWrite`"""
+    persistence: str
+    """`transient` or `persistent`"""
+
+
+@frozen
+class CachedUpdate:
+    """The newest image that an update check has seen for a deployment."""
+
+    image: ImageSummary
+    reference: ImageReference
+
+
+@frozen
+class ImageStatus:
+    """An image, as the document describes it."""
+
+    name: str
+    transport: str
+    signature: str | None
+    """as in `ImageReference`; `insecure` only in documents written by hand or by old versions"""
+    digest: str
+    architecture: str
+    version: str | None = None
+    timestamp: str | None = None
+    """RFC 3339, UTC, with the fraction of a second that the image states"""
+
+    @classmethod
+    def of(cls, image: ImageSummary, reference: ImageReference) -> ImageStatus:
+        """Describe an image that was pulled from `reference`."""
+        return cls(
+            name=reference.name,
+            transport=reference.transport,
+            signature=reference.signature,
+            digest=str(image.digest),
+            architecture=image.architecture,
+            version=image.version,
+            timestamp=utc_time(image.created) if image.created else None,
+        )
+
+    @property
+    def display(self) -> str:
+        """The bare name of a registry image, else `transport:name`."""
+        return self.name if self.transport == "registry" else f"{self.transport}:{self.name}"
+
+
+@frozen
+class Entry:
+    """One deployment (BootEntry of the document)."""
+
+    image: ImageStatus | None = None
+    cached_update: ImageStatus | None = None
+    is_incompatible: bool = False
+    is_pinned: bool = False
+    is_soft_reboot_capable: bool = False
+    is_download_only: bool = False
+    store: str | None = None
+    ostree: Mapping[str, Any] | None = None
+    composefs: Mapping[str, Any] | None = None
+    details: Mapping[str, Any] = field(factory=dict)
+    """fields that the format does not define: a backend's own"""
+
+    @classmethod
+    def of(cls, deployment: Deployment, cached: CachedUpdate | None) -> Entry:
+        """Describe a deployment; the backend's `details` fill the fields of their names."""
+        details = dict(deployment.details)
+        image = None
+        if deployment.image and deployment.reference and not deployment.is_incompatible:
+            image = ImageStatus.of(deployment.image, deployment.reference)
+        return cls(
+            image=image,
+            cached_update=ImageStatus.of(cached.image, cached.reference) if cached and image else None,
+            is_incompatible=deployment.is_incompatible,
+            is_pinned=deployment.is_pinned,
+            is_soft_reboot_capable=details.pop("softRebootCapable", False) is True,
+            is_download_only=deployment.is_staged and deployment.is_locked,
+            store=_text(details.pop("store", None)),
+            ostree=_mapping(details.pop("ostree", None)),
+            composefs=_mapping(details.pop("composefs", None)),
+            details=details,
+        )
+
+
+@frozen
+class Host:
+    """A whole Host document."""
+
+    target: ImageReference | None = None
+    """`spec.image`: what an upgrade fetches"""
+    is_rollback_queued: bool = False
+    is_order_reversed: bool = False
+    """`spec.bootOrder` is `rollback`"""
+    staged: Entry | None = None
+    booted: Entry | None = None
+    rollback: Entry | None = None
+    others: tuple[Entry, ...] = ()
+    type: str | None = None
+    usr_overlay: UsrOverlay | None = None
+    is_read_only: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        deployments: Sequence[Deployment],
+        *,
+        cached_updates: Mapping[DeploymentId, CachedUpdate],
+        usr_overlay: UsrOverlay | None,
+        is_read_only: bool,
+    ) -> Host:
+        """Describe a system by its deployments, in boot order."""
+        slots = Slots.of(deployments)
+        staged, booted, rollback = (_entry(d, cached_updates) for d in (slots.staged, slots.booted, slots.rollback))
+        shown = [slot for slot in (slots.staged, slots.booted) if slot]
+        return cls(
+            target=shown[0].reference if shown and not shown[0].is_incompatible else None,
+            is_rollback_queued=slots.is_rollback_queued,
+            is_order_reversed=slots.is_rollback_queued,
+            staged=staged,
+            booted=booted,
+            rollback=rollback,
+            others=tuple(Entry.of(d, cached_updates.get(d.id)) for d in slots.others),
+            type="bootcHost" if booted and booted.image else None,
+            usr_overlay=usr_overlay,
+            is_read_only=is_read_only,
+        )
+
+    def without_other_slots(self) -> Host:
+        """What `status --booted` shows: staged and rollback blanked, everything else as it is."""
+        return evolve(self, staged=None, rollback=None)
+
+
+def utc_time(text: str) -> str:
+    """An RFC 3339 time in UTC with `Z`; a fraction has 3, 6 or 9 digits, whichever holds it. Other text stays."""
+    moment = parse_time(text)
+    if moment is None:
+        return text
+    try:
+        seconds = moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+    except OverflowError:
+        return text
+    found = re.search(r"\.(\d+)", text)
+    digits = found.group(1)[:9].rstrip("0") if found else ""
+    fraction = f".{digits.ljust(-(-len(digits) // 3) * 3, '0')}" if digits else ""
+    return f"{seconds}{fraction}Z"
+
+
+def _entry(deployment: Deployment | None, cached: Mapping[DeploymentId, CachedUpdate]) -> Entry | None:
+    return Entry.of(deployment, cached.get(deployment.id)) if deployment else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None
