@@ -116,7 +116,7 @@ class Deployment:
     is_locked: bool = False
     is_pinned: bool = False
     is_expendable: bool = False
-    """the next `stage` or `finalize` destroys it"""
+    """the next `stage` or `finalize` destroys it, or leaves it out of the boot order"""
     is_incompatible: bool = False
     """changed by another tool in a way that an upgrade would lose"""
     details: Mapping[str, object] = field(factory=dict)

@@ -253,10 +253,10 @@ class Transaction:
         store, image = self.backend.store, source.image
         for notice in bootable.check_image(image, self.platform):
             self.context.report(notice)
+        self._publish(narrow=True)
         found = store.find(image)
         if found:
             return found
-        self._publish(narrow=True)
         self.context.report(_plan(image, store))
         with self._phase(Phase.IMPORT, str(image.reference)), self.open_streams(source, store) as streams:
             return store.import_image(image, streams)
