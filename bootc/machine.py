@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -20,6 +21,10 @@ _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/root",
 }
+
+
+Child: TypeAlias = subprocess.Popen[bytes]
+"""A program that runs in the background (`Command.start`)."""
 
 
 class Firmware(enum.Enum):
@@ -120,7 +125,7 @@ class Command:
             raise ProgramError(self.text, outcome.code, output)
         return outcome
 
-    def start(self, *, stdin: int, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def start(self, *, stdin: int, stderr: int = subprocess.DEVNULL) -> Child:
         """Start it in the background, in a session of its own, with this descriptor as its standard input."""
         return subprocess.Popen(
             self._resolved(),
@@ -142,7 +147,23 @@ class Command:
         return {**_ENVIRONMENT, **proxies, **self.environment}
 
     def _resolved(self) -> list[str]:
-        found = shutil.which(self.argv[0], path=_ENVIRONMENT["PATH"])
+        found = find_program(self.argv[0])
         if found is None:
             raise MissingProgramError(self.argv[0], self.purpose)
         return [found, *self.argv[1:]]
+
+
+def find_program(name: str) -> str | None:
+    """Where the program is that a Command of this name runs, or None."""
+    return shutil.which(name, path=_ENVIRONMENT["PATH"])
+
+
+def end(child: Child, patience: float = 2.0) -> int:
+    """Wait for a program that was told to end, and return its exit code; after `patience` seconds it gets SIGTERM,
+    after as many more SIGKILL."""
+    for insist in (child.terminate, child.kill):
+        try:
+            return child.wait(patience)
+        except subprocess.TimeoutExpired:
+            insist()
+    return child.wait()
