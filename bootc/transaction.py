@@ -131,7 +131,7 @@ class Transaction:
     def upgrade(self, fetcher: Fetcher, reference: ImageReference, *, is_locked: bool = False) -> Update:
         """Fetch what the reference points to now, and stage it if it is new."""
         with self.lock():
-            self._publish()
+            self.publish_menu()
             slots = Slots.of(self.backend.deployer.deployments())
             for present in (slots.staged, self._current()):
                 if present and present.reference == reference and self._is_unmoved(fetcher, reference, present.image):
@@ -146,7 +146,7 @@ class Transaction:
     def switch(self, fetcher: Fetcher, reference: ImageReference) -> Update:
         """Follow another reference from now on: fetch its image and stage it."""
         with self.lock():
-            self._publish()
+            self.publish_menu()
             slots = Slots.of(self.backend.deployer.deployments())
             present = slots.staged or self._current()
             if present and present.reference == reference:
@@ -170,14 +170,14 @@ class Transaction:
         """Make the previous deployment the default, or undo that; drops a staged one. True if it was an undo."""
         deployer = self.backend.deployer
         with self.lock():
-            self._publish()
+            self.publish_menu()
             pair, others, is_undo = self._rollback_order()
             if pair[0].image is None:
                 raise DeploymentError("Rollback is not container image based")
             with self.shielded():
                 deployer.unstage()
                 deployer.arrange([d.id for d in (*pair, *others)])
-                self._publish()
+                self.publish_menu()
             self.references.touch()
             return is_undo
 
@@ -191,15 +191,21 @@ class Transaction:
     def publish(self) -> None:
         """At boot: write the menu that follows from the deployments, finishing what was left undone."""
         with self.lock():
-            self._publish()
+            self.publish_menu()
 
     def collect_garbage(self) -> int:
         """Remove what nothing names any more; returns the bytes freed."""
         with self.lock():
-            self._publish()
+            self.publish_menu()
             return self._clean()
 
     # ------------------------------------------------------------ the steps
+
+    def publish_menu(self, *, narrow: bool = False) -> None:
+        """Make the boot menu follow the deployments; `narrow` leaves out what the next step destroys."""
+        deployer = self.backend.deployer
+        menu = BootMenu.of(deployer.deployments(), deployer.menu_directory, narrow=narrow)
+        self.bootloader.write(menu, self.tries)
 
     def deploy(self, source: Source, request: Callable[[ImportedImage], DeployRequest]) -> Deployment:
         """Import the image of a source, check it and stage it as the request says; the parts of every update."""
@@ -212,7 +218,7 @@ class Transaction:
             self.hooks.prepare(view)
         with self._phase(Phase.STAGE, str(wanted.reference)):
             staged = self.backend.deployer.stage(image, wanted)
-            self._publish()
+            self.publish_menu()
         self.hooks.staged(staged)
         return staged
 
@@ -253,7 +259,7 @@ class Transaction:
         store, image = self.backend.store, source.image
         for notice in bootable.check_image(image, self.platform):
             self.context.report(notice)
-        self._publish(narrow=True)
+        self.publish_menu(narrow=True)
         found = store.find(image)
         if found:
             return found
@@ -268,14 +274,9 @@ class Transaction:
 
     def _finalize(self) -> None:
         with self._phase(Phase.FINALIZE):
-            self._publish(narrow=True)
+            self.publish_menu(narrow=True)
             self.backend.deployer.finalize()
-            self._publish()
-
-    def _publish(self, *, narrow: bool = False) -> None:
-        deployer = self.backend.deployer
-        menu = BootMenu.of(deployer.deployments(), deployer.menu_directory, narrow=narrow)
-        self.bootloader.write(menu, self.tries)
+            self.publish_menu()
 
     def _clean(self) -> int:
         with self._phase(Phase.CLEAN):

@@ -59,8 +59,8 @@ class House:
 class NeverNarrow(Transaction):
     """The order of steps that looks just as natural: the menu is not narrowed first."""
 
-    def _publish(self, *, narrow: bool = False) -> None:
-        super()._publish()
+    def publish_menu(self, *, narrow: bool = False) -> None:
+        super().publish_menu()
 
 
 HOUSES = {

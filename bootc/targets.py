@@ -1,0 +1,112 @@
+"""The directory to install to: whether it is fit, and emptying it."""
+
+from __future__ import annotations
+
+import array
+import enum
+import fcntl
+import os
+from pathlib import Path
+
+from bootc.durable import explain
+from bootc.errors import TargetError
+
+FILESYSTEMS = ("ext4", "xfs", "btrfs")
+
+_GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
+
+
+class Replace(enum.Enum):
+    """What to do with files that are on the target already."""
+
+    NONE = "none"
+    """refuse unless it is empty"""
+    WIPE = "wipe"
+    ALONGSIDE = "alongside"
+    """keep them, beside the new system"""
+
+
+def require_mount_point(root: Path) -> None:
+    """Raise TargetError unless this is a directory on which a writable filesystem is mounted."""
+    if not root.is_dir():
+        raise TargetError(str(root), "not a directory", "give the directory where the target filesystem is mounted")
+    if not os.path.ismount(root):
+        raise TargetError(str(root), "Not a mountpoint", "mount the target filesystem there first")
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        raise TargetError(str(root), "read-only file system", f"mount -o remount,rw {root}")
+
+
+def require_filesystem(root: Path, type: str) -> None:
+    """Raise TargetError unless the filesystem is one that a system can live on."""
+    if type not in FILESYSTEMS:
+        raise TargetError(str(root), f"Unknown filesystem: {type}", f"supported: {', '.join(FILESYSTEMS)}")
+
+
+def require_empty(root: Path) -> None:
+    """Raise TargetError if there is anything but `lost+found` and directories that hold only mount points."""
+    for entry in sorted(os.scandir(root), key=lambda found: found.name):
+        if entry.name != "lost+found" and not _holds_only_mounts(Path(entry.path)):
+            hint = "use --replace wipe to delete everything, or --replace alongside to keep it"
+            raise TargetError(str(root), f'Non-empty root filesystem; found "{_shown(entry.name)}"', hint)
+
+
+def empty(root: Path) -> None:
+    """Delete everything below a directory, without crossing into other filesystems; mount points stay."""
+    device = os.lstat(root).st_dev
+    for name in os.listdir(root):
+        _remove(root / name, device)
+
+
+def require_no_mounts(root: Path) -> None:
+    """Raise TargetError if another filesystem is mounted below: `wipe` would not reach it."""
+    device = os.lstat(root).st_dev
+    for directory, names, _ in os.walk(root):
+        for name in names:
+            path = Path(directory, name)
+            if not path.is_symlink() and os.lstat(path).st_dev != device:
+                raise TargetError(str(root), f"Found unexpected mount point {_shown(str(path))}", "unmount it first")
+
+
+def _holds_only_mounts(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir():
+        return False
+    if os.path.ismount(path):
+        return True
+    children = list(path.iterdir())
+    return bool(children) and all(_holds_only_mounts(child) for child in children)
+
+
+def _remove(path: Path, device: int) -> None:
+    found = os.lstat(path)
+    if found.st_dev != device or os.path.ismount(path):
+        return
+    try:
+        if not path.is_symlink() and path.is_dir():
+            _make_mutable(path)
+            for name in os.listdir(path):
+                _remove(path / name, device)
+            path.rmdir()
+        else:
+            path.unlink()
+    except OSError as error:
+        if not _holds_only_mounts(path):
+            raise explain(error, str(path)) from error
+
+
+def _make_mutable(path: Path) -> None:
+    """Clear the immutable flag, which deployments carry."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        flags = array.array("L", [0])
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+        if flags[0] & _IMMUTABLE:
+            flags[0] &= ~_IMMUTABLE
+            fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _shown(name: str) -> str:
+    return name.encode("unicode_escape").decode()
