@@ -12,13 +12,13 @@ from attrs import evolve
 
 from bootc.deployment import BootEntry, Deployment, DeploymentId, KernelArguments
 from bootc.errors import ConfigError
-from bootc.image import Digest, ImageReference, ImageSummary, canonical_json
+from bootc.image import Digest, ImageReference, ImportedImage, canonical_json
 from bootc.status import CachedUpdate, Host, UsrOverlay, dump_host, host_document, parse_host, to_json, to_yaml
 from bootc.status.model import utc_time
 from tests.unit.status_documents import A, B, document, entry, image, ostree, reference
 
 REFERENCE = ImageReference.of("reg.example/os:stable")
-EMPTY = {
+EMPTY: dict[str, Any] = {
     "apiVersion": "org.containers.bootc/v1",
     "kind": "BootcHost",
     "metadata": {"name": "host"},
@@ -30,9 +30,10 @@ EMPTY = {
 }  # fmt: skip
 
 
-def summary(digest: str, version: str, created: str = "2026-01-02T03:04:05.5Z") -> ImageSummary:
-    config = {"architecture": "amd64", "created": created, "config": {"Labels": {"version": version}}}
-    return ImageSummary(Digest.parse(digest), b"{}", canonical_json(config).encode())
+def summary(digest: str, version: str) -> ImportedImage:
+    labels = {"version": version}
+    config = {"architecture": "amd64", "created": "2026-01-02T03:04:05.5Z", "config": {"Labels": labels}}
+    return ImportedImage(Digest.parse(digest), b"{}", canonical_json(config).encode(), key=version)
 
 
 def deployment(name: str, digest: str, version: str, **more: Any) -> Deployment:
