@@ -92,7 +92,7 @@ class Outcome:
 class Command:
     """A program to run: arguments as a list, a clean environment, no standard input unless given."""
 
-    argv: tuple[str, ...] = field(converter=tuple)
+    argv: tuple[str, ...]
     purpose: str
     """completes "it is needed to …" when the program is missing"""
     codes: frozenset[int] = frozenset({0})
