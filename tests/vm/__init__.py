@@ -1,0 +1,1 @@
+"""Tests that boot installed disks in virtual machines, and the harness that they stand on."""
