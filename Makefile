@@ -1,0 +1,50 @@
+# Everything here is meant for a fresh Debian 12 (or newer) machine, as root.
+#   make demo        sets up, builds the sample image, and runs the whole story in a virtual machine
+#   make test        sets up and runs all tests
+#   make test-quick  the part of the tests that takes under two minutes
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+VENV := .venv
+TOX := $(VENV)/bin/tox
+SUITE ?= trixie
+BOOTLOADER ?= grub
+PYTHONPATH := $(CURDIR)
+export SUITE BOOTLOADER PYTHONPATH
+export DEBIAN_FRONTEND := noninteractive
+
+PACKAGES := ostree gir1.2-ostree-1.0 python3-gi python3-venv skopeo podman crun buildah docker-registry apache2-utils \
+  mmdebstrap debian-archive-keyring qemu-system-x86 ovmf mtools dosfstools xfsprogs btrfs-progs e2fsprogs fdisk strace openssl attr \
+  grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi libarchive-tools zstd jq ca-certificates selinux-utils gnupg procps iproute2
+
+.PHONY: setup demo test test-quick test-vm bench clean
+
+# The stamp is newer than what it was made from; packages are only fetched when one is missing.
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: Makefile pyproject.toml
+	missing=$$(for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	if [ -n "$$missing" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; fi
+	/usr/bin/python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q "tox>=4.22"
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)/run
+	$(VENV)/run/bin/pip install -q -e .
+	touch $@
+
+demo: setup
+	$(VENV)/run/bin/python -m tests.vm.demo
+
+test: setup
+	tests/run-all
+
+test-quick: setup
+	$(TOX) run -q -e style,types,imports,unit
+
+test-vm: setup
+	$(TOX) run -q -e vm
+
+bench: setup
+	$(VENV)/run/bin/python bench/import.py
+
+clean:
+	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
