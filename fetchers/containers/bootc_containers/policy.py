@@ -32,7 +32,7 @@ class Policy:
 
     @classmethod
     def load(cls, root: Path = Path("/")) -> Policy:
-        """The one file that counts. Raises PolicyError, so that nothing is accepted, if there is none or it is not valid."""
+        """The one file that counts. Raises PolicyError if there is none or it is not valid."""
         candidates = list(_candidates(root))
         for path in candidates:
             try:

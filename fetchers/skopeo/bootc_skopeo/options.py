@@ -1,0 +1,73 @@
+"""What an administrator can set in `[fetchers.skopeo]`, and the command line that follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+from bootc_containers.auth import CredentialSources
+
+from bootc.image import ImageReference
+from bootc.machine import Command
+from bootc.platform import Platform
+
+
+@frozen
+class Options:
+    """Keys of the table `[fetchers.skopeo]`."""
+
+    insecure: tuple[str, ...] = field(default=(), converter=tuple)
+    """registries (HOST or HOST:PORT) that may be spoken to without TLS, or with certificates nobody vouches for"""
+    authfile: str | None = None
+    """credentials, containers-auth.json(5); instead of ostree's files"""
+    podman_credentials: bool = False
+    """also look where podman and skopeo keep credentials"""
+    storage: str | None = None
+    """an additional image store (containers-storage.conf(5), additionalimagestores), for containers-storage"""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The flags for skopeo, which without any would use whatever credentials podman's user left behind."""
+        files = CredentialSources(Path(self.authfile) if self.authfile else None).files()
+        if files:
+            return ("--authfile", str(files[0]))
+        return () if self.podman_credentials else ("--no-creds",)
+
+
+@frozen
+class Invocation:
+    """How skopeo is started for one image."""
+
+    program: str
+    options: Options
+    reference: ImageReference
+    platform: Platform
+    policy: Path
+    """the policy file that was evaluated here; skopeo gets to evaluate the same"""
+    credentials: tuple[str, ...]
+    """flags that say where credentials are"""
+
+    def command(self, temporary: Path) -> Command:
+        """The whole command; credentials are in it by their file's name only. Archives are unpacked in `temporary`."""
+        platform: tuple[str, ...] = ("--override-os", "linux", "--override-arch", self.platform.architecture)
+        if self.platform.variants:
+            platform += ("--override-variant", self.platform.variants[0])
+        insecure = ("--tls-verify=false",) if self._is_insecure else ()
+        environment = {"STORAGE_OPTS": f"additionalimagestore={self.options.storage}"} if self.options.storage else {}
+        files = ("--policy", str(self.policy), "--tmpdir", str(temporary))
+        return Command(
+            (self.program, *files, *platform, "experimental-image-proxy", *self.credentials, *insecure),
+            purpose=f"fetch {self.reference}",
+            environment=environment,
+        )
+
+    @property
+    def name(self) -> str:
+        """The reference as skopeo spells it; it takes no name that has both a tag and a digest."""
+        if self.reference.transport == "containers-storage":
+            return f"containers-storage:{self.reference.name.removeprefix('sha256:')}"
+        return str(self.reference.canonical)
+
+    @property
+    def _is_insecure(self) -> bool:
+        return self.reference.transport == "registry" and self.reference.name.partition("/")[0] in self.options.insecure

@@ -1,0 +1,183 @@
+"""One `skopeo experimental-image-proxy` process: JSON packets on a SOCK_SEQPACKET socket, data through pipes.
+
+The process handles one request after the other. A pipe's write end stays open until FinishPipe was asked for, and
+FinishPipe stops the whole process until the data was drained: `read_pipe` and `pipes.FinishedPipe` therefore send it
+right after the reply that brought the pipe, read to the end, and receive its reply last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from bootc.errors import NetworkError, ProtocolError, UnsupportedError
+from bootc.machine import Command, end
+from bootc_skopeo.failures import failure, last_words
+from bootc_skopeo.waiting import is_readable
+
+REPLY_PATIENCE = 900.0
+"""seconds; opening an archive unpacks it first, and storage copies a layer to a temporary file before it answers"""
+DATA_PATIENCE = 120.0
+"""seconds without a single byte of data"""
+_REPLY_LIMIT = 256 << 10
+_REQUEST_LIMIT = (32 << 10) - 1
+_LOG_LIMIT = 4096
+_OLDEST = 3
+_CHUNK = 1 << 16
+
+
+@frozen
+class Reply:
+    """The answer to one request; who gets it owns the descriptors."""
+
+    value: Any
+    pipe_id: int
+    descriptors: tuple[int, ...]
+
+
+class Proxy:
+    """The process and its socket. Threads may share it for `call`; a pending FinishPipe needs it for itself."""
+
+    def __init__(self, command: Command, reference: str, check_cancelled: Callable[[], None]) -> None:
+        self._reference, self._check_cancelled = reference, check_cancelled
+        self._lock = threading.Lock()
+        self._log = os.memfd_create("skopeo-stderr")
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._is_closed = False
+        try:
+            with theirs:
+                self._child = command.start(stdin=theirs.fileno(), stderr=self._log)
+        except BaseException:
+            self._socket.close()
+            os.close(self._log)
+            raise
+        try:
+            self.level = self._initialize()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def check_cancelled(self) -> Callable[[], None]:
+        """Raises CancelledError once the user asked to stop."""
+        return self._check_cancelled
+
+    @property
+    def reference(self) -> str:
+        """The logical reference, for errors."""
+        return self._reference
+
+    def call(self, method: str, *arguments: object, descriptors: int = 0) -> Reply:
+        """One request and its reply, which must bring this many descriptors. Raises FetchError."""
+        with self._lock:
+            self.send(method, *arguments)
+            reply = self.receive()
+        if len(reply.descriptors) != descriptors:
+            close_all(reply.descriptors)
+            raise self._broken(f"{method} brought {len(reply.descriptors)} descriptors instead of {descriptors}")
+        return reply
+
+    def read_pipe(self, method: str, *arguments: object, limit: int) -> tuple[Any, bytes]:
+        """The value of a reply and all that comes through its pipe, at most `limit` bytes."""
+        reply = self.call(method, *arguments, descriptors=1)
+        pipe = reply.descriptors[0]
+        data = bytearray()
+        try:
+            self.send("FinishPipe", reply.pipe_id)
+            while piece := read_data(pipe, _CHUNK, self):
+                data += piece
+                if len(data) > limit:
+                    raise self._broken(f"{method} brought more than {limit} bytes")
+        finally:
+            os.close(pipe)
+        self.receive()
+        return reply.value, bytes(data)
+
+    def send(self, method: str, *arguments: object) -> None:
+        """Send a request without waiting for the reply."""
+        packet = json.dumps({"method": method, "args": arguments}).encode()
+        if len(packet) > _REQUEST_LIMIT:
+            raise self._broken("name is too long for skopeo")
+        try:
+            self._socket.send(packet)
+        except OSError as error:
+            raise self._death() from error
+
+    def receive(self) -> Reply:
+        """The next reply. Raises the error that it reports."""
+        if not is_readable(self._socket.fileno(), self._check_cancelled, REPLY_PATIENCE):
+            raise NetworkError(self._reference, f"skopeo gave no answer in {REPLY_PATIENCE:.0f} seconds")
+        try:
+            data, descriptors, flags, _ = socket.recv_fds(self._socket, _REPLY_LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            raise self._death() from error
+        if not data:
+            raise self._death()
+        try:
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise self._broken("a reply is too long")
+            return self._reply(data, tuple(descriptors))
+        except BaseException:
+            close_all(descriptors)
+            raise
+
+    def close(self) -> None:
+        """End the process; may be called twice. Who still reads from a pipe of it gets an end or an error."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._socket.close()
+        end(self._child)
+        os.close(self._log)
+
+    def _initialize(self) -> int:
+        version = self.call("Initialize").value
+        parsed = re.fullmatch(r"0\.2\.(\d{1,4})(?:[-+].*)?", version if isinstance(version, str) else "")
+        if parsed is None or int(parsed[1]) < _OLDEST:
+            problem = f"skopeo speaks version {version!r} of its protocol, which is not supported"[:200]
+            raise UnsupportedError(self._reference, problem, f"install a skopeo that speaks 0.2.{_OLDEST} or later")
+        return int(parsed[1])
+
+    def _reply(self, data: bytes, descriptors: tuple[int, ...]) -> Reply:
+        try:
+            reply = json.loads(data)
+            success, value, pipe_id = reply["success"], reply["value"], reply["pipeid"]
+            text, code = str(reply["error"]), str(reply.get("error_code") or "")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._broken("a reply is not what the protocol says") from error
+        if success is not True:
+            raise failure(self._reference, text or "no reason given", code)
+        if not isinstance(pipe_id, int):
+            raise self._broken("a reply is not what the protocol says")
+        return Reply(value, pipe_id, descriptors)
+
+    def _broken(self, problem: str) -> ProtocolError:
+        return ProtocolError(self._reference, f"skopeo: {problem}")
+
+    def _death(self) -> ProtocolError:
+        """The socket is at its end; what the process printed last is the only reason there is."""
+        code = end(self._child)
+        size = os.fstat(self._log).st_size
+        words = last_words(os.pread(self._log, _LOG_LIMIT, max(0, size - _LOG_LIMIT)))
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
+        return self._broken(how + (f": {words}" if words else ""))
+
+
+def read_data(pipe: int, size: int, proxy: Proxy) -> bytes:
+    """What the pipe has, at most `size` bytes; b"" at its end. Raises NetworkError after a long silence."""
+    if not is_readable(pipe, proxy.check_cancelled, DATA_PATIENCE):
+        raise NetworkError(proxy.reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
+    return os.read(pipe, size)
+
+
+def close_all(descriptors: tuple[int, ...] | list[int]) -> None:
+    """Close them; nothing is lost, for they were only read from."""
+    for descriptor in descriptors:
+        os.close(descriptor)
