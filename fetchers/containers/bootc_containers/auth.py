@@ -1,0 +1,216 @@
+"""Credentials for registries: containers-auth.json(5), in the places where an operating system keeps them.
+
+An explicit file (an option, or $REGISTRY_AUTH_FILE) counts alone. Otherwise the first of ostree's three files that exists
+counts alone; the files of podman and docker belong to a person's work, and are read only where asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from bootc.errors import AuthenticationError, ConfigError, MissingProgramError, ProgramError, ProtocolError
+from bootc.machine import Command
+from bootc.manifest import strict_json
+
+SYSTEM_FILES = ("run/ostree/auth.json", "etc/ostree/auth.json", "usr/lib/ostree/auth.json")
+
+_FILE_LIMIT = 4 << 20
+_HELPER_LIMIT = 64 << 10
+_HELPER_TIMEOUT = 60.0
+_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_HELPER_HAS_NONE = b"credentials not found in native keychain"
+_DOCKER_HUB = ("docker.io", "registry-1.docker.io", "index.docker.io")
+
+
+def _hidden(_: object) -> str:
+    return "…"
+
+
+@frozen
+class Credentials:
+    """A user and a password, or an identity token that is exchanged for bearer tokens. Never printed."""
+
+    username: str = field(default="", repr=_hidden)
+    password: str = field(default="", repr=_hidden)
+    identity_token: str | None = field(default=None, repr=_hidden)
+
+
+@frozen
+class CredentialSources:
+    """Where credentials are looked up."""
+
+    explicit: Path | None = None
+    """the only file, if it is given"""
+    podman: bool = False
+    """whether the files of podman and docker are read, after the system's own"""
+    root: Path = Path("/")
+    """of the system whose files are read; an explicit file is not below it"""
+    environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that count, in order; all exist. Raises ConfigError if the explicit one is missing."""
+        explicit = self.explicit or self.environment.get("REGISTRY_AUTH_FILE")
+        if explicit:
+            if not Path(explicit).exists():
+                raise ConfigError(str(explicit), None, "the file with the registry's credentials does not exist")
+            return (Path(explicit),)
+        for name in SYSTEM_FILES:
+            if (self.root / name).exists():
+                return (self.root / name,)
+        return tuple(path for path in self._personal() if path.exists()) if self.podman else ()
+
+    def lookup(self, repository: str) -> Credentials | None:
+        """Credentials for a repository, `HOST[:PORT]/PATH` without tag; None: go without.
+
+        Raises ConfigError for a file that is not valid, AuthenticationError for a credential helper that fails.
+        """
+        for path in self.files():
+            found = _from_file(path, repository)
+            if found is not None:
+                return found
+        return None
+
+    def _personal(self) -> Iterator[Path]:
+        home = Path(self.environment.get("HOME") or "/root")
+        runtime = self.environment.get("XDG_RUNTIME_DIR")
+        login = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
+        yield self._below(login) / "auth.json"
+        configuration = Path(self.environment.get("XDG_CONFIG_HOME") or home / ".config")
+        yield self._below(configuration) / "containers/auth.json"
+        yield self._below(Path(self.environment.get("DOCKER_CONFIG") or home / ".docker")) / "config.json"
+        yield self._below(home) / ".dockercfg"
+
+    def _below(self, path: Path) -> Path:
+        return self.root / path.relative_to("/") if path.is_absolute() else path
+
+
+def find_authfile(
+    explicit: Path | None = None,
+    *,
+    root: Path = Path("/"),
+    podman: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Path | None:
+    """The first file with credentials that counts, for programs that take one; None: there is none."""
+    variables = dict(os.environ) if environment is None else environment
+    return next(iter(CredentialSources(explicit, podman, root, variables).files()), None)
+
+
+def _from_file(path: Path, repository: str) -> Credentials | None:
+    document = _read(path)
+    if path.name == ".dockercfg":
+        document = {"auths": document}
+    host = repository.partition("/")[0]
+    helper = _table(document, "credHelpers", path).get(host)
+    if helper is not None:
+        return _from_helper(helper, host, repository, path)
+    entries = _table(document, "auths", path)
+    for key in _keys(repository, entries):
+        found = _decode(entries[key], key, path)
+        if found is not None:
+            return found
+    return None
+
+
+def _keys(repository: str, entries: Mapping[str, Any]) -> Iterator[str]:
+    """Keys of `auths` for a repository: its own, those of its parents, then old spellings of its host."""
+    name = repository
+    while name:
+        if name in entries:
+            yield name
+        name = name.rpartition("/")[0]
+    host = _normal_host(repository.partition("/")[0])
+    for key in entries:
+        bare = re.sub(r"^https?://", "", key)
+        names_host = bare != key or "/" not in bare
+        if names_host and _normal_host(bare.partition("/")[0]) == host and key != repository.partition("/")[0]:
+            yield key
+
+
+def _normal_host(host: str) -> str:
+    return "index.docker.io" if host in _DOCKER_HUB else host
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(str(path), None, f"cannot be read: {error.strerror}") from error
+    if len(data) > _FILE_LIMIT:
+        raise ConfigError(str(path), None, f"is larger than {_FILE_LIMIT} bytes")
+    try:
+        return strict_json(data, str(path))
+    except ProtocolError as error:
+        raise ConfigError(str(path), None, error.problem) from error
+
+
+def _table(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    table = document.get(key) or {}
+    if not isinstance(table, dict):
+        raise ConfigError(str(path), key, "must be an object")
+    return table
+
+
+def _decode(entry: object, key: str, path: Path) -> Credentials | None:
+    if not isinstance(entry, dict):
+        raise ConfigError(str(path), f"auths.{key}", "must be an object")
+    token, auth = entry.get("identitytoken") or None, entry.get("auth") or ""
+    if not isinstance(auth, str) or not isinstance(token, str | None):
+        raise ConfigError(str(path), f"auths.{key}", "`auth` and `identitytoken` must be strings")
+    if not auth:
+        return Credentials(identity_token=token) if token else None
+    try:
+        username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        username, colon, password = "", "", ""
+    if not colon:
+        raise ConfigError(str(path), f"auths.{key}", "`auth` is not user:password in base64")
+    return Credentials(username, password.rstrip("\0"), token)
+
+
+def _from_helper(name: object, host: str, repository: str, path: Path) -> Credentials | None:
+    """Ask `docker-credential-NAME get`; its output is a secret, so no message quotes it."""
+    if not isinstance(name, str) or not _HELPER_NAME.fullmatch(name):
+        raise ConfigError(str(path), f"credHelpers.{host}", "not the name of a credential helper")
+    program = f"docker-credential-{name}"
+    problem = f"credential helper {program} for {host}"
+    command = Command(
+        (program, "get"),
+        f"get the credentials for {host}, as {path} says",
+        codes=frozenset(range(256)),
+        input=host.encode(),
+        timeout=_HELPER_TIMEOUT,
+    )
+    try:
+        outcome = command.run()
+    except MissingProgramError as error:
+        raise AuthenticationError(repository, f"{problem} is not installed", error.hint) from error
+    except ProgramError as error:
+        raise AuthenticationError(repository, f"{problem} did not end properly ({error.code})") from None
+    if outcome.code != 0:
+        if _HELPER_HAS_NONE in outcome.stdout + outcome.stderr:
+            return None
+        raise AuthenticationError(repository, f"{problem} failed with exit code {outcome.code}")
+    return _helper_answer(outcome.stdout, repository, problem)
+
+
+def _helper_answer(output: bytes, repository: str, problem: str) -> Credentials | None:
+    try:
+        answer = strict_json(output[:_HELPER_LIMIT], repository)
+    except ProtocolError:
+        raise AuthenticationError(repository, f"{problem} answered something that is not JSON") from None
+    username, secret = answer.get("Username"), answer.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise AuthenticationError(repository, f"{problem} did not answer with `Username` and `Secret`")
+    if username == "<token>":
+        return Credentials(identity_token=secret)
+    return Credentials(username, secret) if username or secret else None

@@ -1,0 +1,168 @@
+"""One registry: requests with authorization, over https or (where allowed) http, through redirects."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from bootc_containers.auth import Credentials
+
+from bootc.errors import AuthenticationError, NetworkError, ProtocolError
+from bootc.events import Notice, Report
+from bootc_registry.challenge import Challenge, parse_challenges
+from bootc_registry.exchange import Answer, Http
+from bootc_registry.options import RegistryOptions
+from bootc_registry.reference import Repository
+from bootc_registry.retry import Interruption, Pauses, RetryRule, Tries
+from bootc_registry.tokens import Authorizer
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOPS = 10
+_LOGINS = 2
+"""401s that are answered with something new, for one request"""
+_ADDRESS = re.compile(r"[\x21-\x7e]{1,16384}")
+_WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
+
+
+class RegistryClient:
+    """Requests below `/v2/PATH/` of one repository. For several threads."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        source: str,
+        options: RegistryOptions,
+        http: Http,
+        pauses: Pauses,
+        lookup: Callable[[str], Credentials | None],
+        report: Report,
+    ) -> None:
+        self.source = source
+        """the image's name, for messages"""
+        self._repository, self._options, self._http = repository, options, http
+        self._pauses, self._report = pauses, report
+        self._authorizer = Authorizer(repository, source, options, http, lookup)
+        self._scheme = None if options.is_insecure(repository.domain) else "https"
+        self._finding_scheme = threading.Lock()
+        self._warnings: set[str] = set()
+
+    def tries(self) -> Tries:
+        """A new budget of tries."""
+        return Tries(self.source, RetryRule(self._options.retries, self._options.backoff), self._pauses)
+
+    def check(self) -> None:
+        """Raise CancelledError if the work is to end."""
+        self._pauses.check()
+
+    @contextmanager
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[Answer]:
+        """As `send`, closed at the end."""
+        answer = self.send(method, path, headers)
+        try:
+            yield answer
+        finally:
+            self._http.done(answer)
+
+    def send(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """One try; the answer can have any status. Give it to `done`. Raises FetchError or Interruption."""
+        self.check()
+        for _ in range(_LOGINS):
+            used = self._authorizer.header()
+            answer = self._redirected(method, path, headers, used)
+            if answer.status != 401 or not self._is_own(answer.address):
+                return answer
+            self._learn(answer, used)
+        used = self._authorizer.header()
+        answer = self._redirected(method, path, headers, used)
+        if answer.status == 401 and self._is_own(answer.address):
+            self._http.done(answer)
+            problem = f"{self._repository.authority} does not accept the token that it asked for"
+            raise AuthenticationError(self.source, problem, "check the credentials, and this machine's clock")
+        return answer
+
+    def done(self, answer: Answer) -> None:
+        """Close an answer that `send` gave."""
+        self._http.done(answer)
+
+    def _redirected(self, method: str, path: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
+        """Follow redirects by hand: only the registry itself may see the authorization."""
+        own = {**headers, "Authorization": authorization} if authorization else headers
+        answer = self._own(method, f"/v2/{self._repository.path}/{path}", own)
+        for _ in range(_HOPS):
+            self._show_warning(answer)
+            if answer.status not in _REDIRECTS:
+                return answer
+            try:
+                target = self._target(answer)
+            finally:
+                answer.discard()
+                self._http.done(answer)
+            fields = own if self._is_own(target) else headers
+            answer = self._http.exchange(method, target, fields, source=self.source)
+        self._http.done(answer)
+        raise ProtocolError(self.source, f"{self._repository.authority} redirects more than {_HOPS} times")
+
+    def _own(self, method: str, path: str, fields: Mapping[str, str]) -> Answer:
+        if self._scheme is None:
+            with self._finding_scheme:
+                if self._scheme is None:
+                    return self._first(method, path, fields)
+        return self._exchange(self._scheme, method, path, fields)
+
+    def _first(self, method: str, path: str, fields: Mapping[str, str]) -> Answer:
+        """First contact with an insecure registry: https if it answers, else http."""
+        try:
+            answer = self._exchange("https", method, path, fields)
+            self._scheme = "https"
+        except (Interruption, NetworkError) as failed:
+            try:
+                answer = self._exchange("http", method, path, fields)
+            except (Interruption, NetworkError):
+                raise failed from None
+            self._scheme = "http"
+        return answer
+
+    def _exchange(self, scheme: str, method: str, path: str, fields: Mapping[str, str]) -> Answer:
+        address = f"{scheme}://{self._repository.authority}{path}"
+        return self._http.exchange(method, address, fields, source=self.source, certificates=self._repository.domain)
+
+    def _target(self, answer: Answer) -> str:
+        location = answer.headers.get("Location", "")
+        try:
+            parts = urlsplit(urljoin(answer.address, location))
+            is_possible = parts.hostname is not None and parts.port != 0 and "@" not in parts.netloc
+        except ValueError:
+            parts, is_possible = urlsplit(""), False
+        host = self._repository.authority
+        if not is_possible or parts.scheme not in ("http", "https") or not _ADDRESS.fullmatch(location):
+            raise ProtocolError(self.source, f"{host} redirects to an address that cannot be followed")
+        is_downgrade = parts.scheme == "http" and answer.address.startswith("https:")
+        if is_downgrade and not self._options.is_insecure(parts.netloc):
+            raise ProtocolError(self.source, f"{host} redirects from https to http")
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, parts.query, ""))
+
+    def _is_own(self, address: str) -> bool:
+        return address.startswith(f"{self._scheme}://{self._repository.authority}/")
+
+    def _learn(self, answer: Answer, used: str | None) -> None:
+        challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+        answer.discard()
+        self._http.done(answer)
+        self._authorizer.learn(challenges or self._ping(), used, is_tls=self._scheme == "https")
+
+    def _ping(self) -> tuple[Challenge, ...]:
+        """The challenges of the base address, for registries whose other 401s hold none."""
+        answer = self._own("GET", "/v2/", {})
+        answer.discard()
+        self._http.done(answer)
+        return parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+
+    def _show_warning(self, answer: Answer) -> None:
+        """Tell the user once what the registry wants to say (distribution specification, warnings)."""
+        for text in _WARNING.findall(answer.headers.get("Warning", "")):
+            if text not in self._warnings and text.isprintable():
+                self._warnings.add(text)
+                self._report(Notice(f"{self._repository.authority} says: {text}", is_warning=True))

@@ -1,0 +1,260 @@
+"""HTTP exchanges, one at a time: no redirects, no cookies, no ~/.netrc, no decoding; bodies as they are received."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bootc import __version__
+from bootc.errors import NetworkError, ProtocolError
+from bootc_registry.options import RegistryOptions
+from bootc_registry.retry import Interruption
+from bootc_registry.tls import context_for
+
+if TYPE_CHECKING:
+    from requests import Session
+
+USER_AGENT = f"bootc/{__version__}"
+
+_RECEIVE = 1 << 20
+_LEFTOVER = 64 << 10
+"""bytes of an unwanted body that are read to keep the connection"""
+_SLOWEST = 1000
+"""bytes per second; a server slower than this for two read time-outs counts as stalled"""
+
+
+class Answer:
+    """A response whose body is still to be read. Not for several threads, but `abort` may come from any."""
+
+    def __init__(self, address: str, status: int, headers: Mapping[str, str], raw: Any, patience: float) -> None:
+        self.address, self.status, self.headers = address, status, headers
+        self._raw, self._patience = raw, patience
+        self._waited, self._received = 0.0, 0
+
+    @property
+    def host(self) -> str:
+        """HOST[:PORT] that answered; the address itself can hold secrets."""
+        return urlsplit(self.address).netloc
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length, if it is a plain number."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the server claims to have compressed the body, although it was asked not to."""
+        return self.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+
+    def read(self, size: int) -> bytes:
+        """What one receive gives, at most `size` bytes; b"" at the end. Raises Interruption."""
+        started = time.monotonic()
+        try:
+            data = _receive(self._raw, min(size, _RECEIVE))
+        except Exception as error:
+            self.close()
+            raise _explained(error) from error
+        self._require_pace(time.monotonic() - started, len(data))
+        return data
+
+    def read_all(self, limit: int, source: str) -> bytes:
+        """The whole body. Raises Interruption if it is cut, ProtocolError if it has more than `limit` bytes."""
+        expected = self.length
+        parts: list[bytes] = []
+        size = 0
+        while size <= limit and (data := self.read(limit + 1 - size)):
+            parts.append(data)
+            size += len(data)
+        if size > limit:
+            self.close()
+            raise ProtocolError(source, f"the answer is larger than {limit} bytes")
+        if expected is not None and size < expected:
+            self.close()
+            raise Interruption("the connection was cut")
+        self._release()
+        return b"".join(parts)
+
+    def is_at_end(self) -> bool:
+        """Read on where the end must be, and give the connection back; False if there is more."""
+        if self.read(1):
+            self.close()
+            return False
+        self._release()
+        return True
+
+    def discard(self) -> None:
+        """Have done with a body that nobody wants; errors do not matter any more."""
+        with suppress(Interruption, ProtocolError):
+            if self.length is not None and self.length <= _LEFTOVER:
+                self.read_all(_LEFTOVER, "")
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end."""
+        with suppress(OSError, HTTPException):
+            self._raw.close()
+
+    def abort(self) -> None:
+        """Wake a thread that waits in `read`; it gets an Interruption."""
+        connection: Any = getattr(self._raw, "connection", None)
+        with suppress(OSError, AttributeError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _release(self) -> None:
+        with suppress(Exception):
+            self._raw.read(1, decode_content=False)
+        self._raw.release_conn()
+
+    def _require_pace(self, waited: float, received: int) -> None:
+        """Time in which the caller did other things does not count."""
+        self._waited += waited
+        self._received += received
+        if self._waited > 2 * self._patience:
+            if self._received < _SLOWEST * self._waited:
+                self.close()
+                raise Interruption("the server sends almost nothing")
+            self._waited, self._received = 0.0, 0
+
+
+class Http:
+    """Sessions with all hosts that one fetcher talks to. For several threads."""
+
+    def __init__(self, options: RegistryOptions, root: Path = Path("/")) -> None:
+        self._options, self._root = options, root
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._open: set[Answer] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        source: str,
+        certificates: str | None = None,
+        data: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request; any status is an answer. `certificates` is the host's name in certs.d, if it differs.
+
+        Raises Interruption, and NetworkError for what no second try can mend.
+        """
+        import requests
+
+        parts = urlsplit(url)
+        session = self._session(parts.scheme, certificates or parts.netloc)
+        fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        try:
+            response = session.send(
+                requests.Request(method, url, headers=fields, data=data).prepare(),
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._options.connect_timeout, self._options.read_timeout),
+                verify=not self._options.is_insecure(certificates or parts.netloc),
+                proxies=requests.utils.get_environ_proxies(url),
+            )
+        except requests.RequestException as error:
+            raise _failure(error, parts.netloc, source) from error
+        patience = self._options.read_timeout
+        return self._tracked(Answer(url, response.status_code, response.headers, response.raw, patience))
+
+    def done(self, answer: Answer) -> None:
+        """Close an answer that `exchange` gave, and forget it."""
+        answer.close()
+        with self._lock:
+            self._open.discard(answer)
+
+    def close(self) -> None:
+        """End all connections; threads that wait for data get an Interruption."""
+        with self._lock:
+            self._is_closed = True
+            answers, sessions = list(self._open), list(self._sessions.values())
+            self._open.clear()
+        for answer in answers:
+            answer.abort()
+        for session in sessions:
+            session.close()
+
+    def _tracked(self, answer: Answer) -> Answer:
+        with self._lock:
+            if not self._is_closed:
+                self._open.add(answer)
+                return answer
+        answer.close()
+        raise Interruption("the fetcher was closed")
+
+    def _session(self, scheme: str, authority: str) -> Session:
+        with self._lock:
+            known = self._sessions.get((scheme, authority))
+            if known is None:
+                known = self._sessions[scheme, authority] = self._new_session(scheme, authority)
+            return known
+
+    def _new_session(self, scheme: str, authority: str) -> Session:
+        import requests
+
+        from bootc_registry.adapter import ContextAdapter
+
+        session = requests.Session()
+        session.trust_env = False
+        is_insecure = self._options.is_insecure(authority)
+        context = context_for(authority, is_insecure=is_insecure, root=self._root) if scheme == "https" else None
+        session.mount(f"{scheme}://", ContextAdapter(context, self._options.connections))
+        return session
+
+
+def _receive(raw: Any, size: int) -> bytes:
+    """What is there, waiting for the first byte only; urllib3's own `read` waits for all of `size`."""
+    if hasattr(raw, "read1"):
+        data: bytes = raw.read1(size, decode_content=False)
+    else:  # urllib3 before 2.1
+        data = raw._original_response.read1(size)
+    return data
+
+
+def _failure(error: Exception, host: str, source: str) -> Interruption | NetworkError:
+    cause = _root(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        hint = f"put the authority's certificate into /etc/containers/certs.d/{host}/ as NAME.crt"
+        return NetworkError(source, f"the certificate of {host} is not trusted: {cause.verify_message}", hint)
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+        return NetworkError(source, f"there is no host {host}", "check the image's name and the network")
+    interruption = _explained(error)
+    return Interruption(f"{host}: {interruption.problem}", interruption.hint)
+
+
+def _explained(error: Exception) -> Interruption:
+    """In words of our own: those of the libraries quote addresses, and addresses can hold secrets."""
+    cause = _root(error)
+    if isinstance(cause, TimeoutError) or "Timeout" in type(error).__name__:
+        return Interruption("no answer in time")
+    if isinstance(cause, ssl.SSLError):
+        return Interruption(f"TLS failed: {cause.reason or type(cause).__name__}")
+    if isinstance(cause, HTTPException):
+        return Interruption(f"the answer is not valid HTTP, or was cut ({type(cause).__name__})")
+    if isinstance(cause, OSError) and cause.strerror:
+        return Interruption(cause.strerror.lower())
+    return Interruption("the connection was cut")
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error at the beginning of the chain; urllib3 keeps part of it in `reason`."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = error.args[0] if error.args else None
+        reason = getattr(inner, "reason", None) or getattr(error, "reason", None)
+        links = (reason, inner, error.__cause__, error.__context__)
+        error = next((link for link in links if isinstance(link, BaseException)), error)
+    return error

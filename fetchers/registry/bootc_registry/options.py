@@ -1,0 +1,34 @@
+"""What can be configured: the table `[fetchers.registry]`."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen
+class RegistryOptions:
+    """Times are in seconds."""
+
+    insecure: tuple[str, ...] = field(default=(), converter=tuple)
+    """HOST or HOST:PORT whose certificate is not checked, and where plain http is tried after https failed; HOST alone
+    means all its ports"""
+    authfile: str | None = None
+    """the only file with credentials that counts"""
+    podman_credentials: bool = False
+    """also read the files of `podman login` and `docker login`"""
+    connections: int = 4
+    """connections to one host that are kept for further requests"""
+    connect_timeout: float = 30.0
+    read_timeout: float = 30.0
+    """how long a server may say nothing"""
+    retries: int = 5
+    """tries after the first one without progress"""
+    backoff: float = 1.0
+    """pause before the second try; doubled each time, up to a minute"""
+
+    def is_insecure(self, authority: str) -> bool:
+        """Whether HOST[:PORT] was named as insecure."""
+        authority = authority.lower()
+        host, _, port = authority.rpartition(":")
+        names = {authority, host} if port.isdecimal() else {authority}
+        return not names.isdisjoint(name.lower() for name in self.insecure)

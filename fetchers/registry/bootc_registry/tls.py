@@ -1,0 +1,47 @@
+"""Whom to trust on a connection: the system's authorities, and certs.d (containers-certs.d(5))."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from bootc.errors import ConfigError
+
+
+def context_for(authority: str, *, is_insecure: bool, root: Path = Path("/")) -> ssl.SSLContext:
+    """For connections to HOST[:PORT], spelled as in the image's name. Raises ConfigError for bad files in certs.d."""
+    context = ssl.create_default_context()
+    # Python 3.13 would refuse private authorities that podman, skopeo and older Pythons accept.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if is_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    directory = next((path for path in _directories(authority, root) if path.is_dir()), None)
+    if directory is not None:
+        _load(context, directory)
+    return context
+
+
+def _directories(authority: str, root: Path) -> Iterator[Path]:
+    """In order; the first that exists counts alone."""
+    if root == Path("/"):
+        own = os.environ.get("XDG_CONFIG_HOME")
+        yield (Path(own) if own else Path.home() / ".config") / "containers/certs.d" / authority
+    for base in ("etc/containers", "usr/share/containers", "etc/docker"):
+        yield root / base / "certs.d" / authority
+
+
+def _load(context: ssl.SSLContext, directory: Path) -> None:
+    for path in sorted(directory.iterdir()):
+        try:
+            if path.suffix == ".crt":
+                context.load_verify_locations(path)
+            elif path.suffix == ".cert":
+                context.load_cert_chain(path, path.with_suffix(".key"))
+        except FileNotFoundError as error:
+            hint = "a client certificate is a pair NAME.cert and NAME.key; an authority's certificate is NAME.crt"
+            raise ConfigError(str(path), None, "its .key is missing", hint) from error
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(str(path), None, "not a certificate (or key) in PEM form") from error
