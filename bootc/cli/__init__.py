@@ -1,1 +1,1 @@
-"""To come."""
+"""The command line: the only code that prints or exits."""

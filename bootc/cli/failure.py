@@ -1,0 +1,92 @@
+"""Failures as users see them: one line on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import click
+
+from bootc.cli.terminal import has_colour
+from bootc.errors import BootcError, CancelledError
+from bootc.status.text import printable
+
+DEBUG = "BOOTC_DEBUG"
+
+
+def report(error: BaseException) -> int:
+    """Print `error: …` for an exception; returns the exit code: 1, or 2 for wrong usage."""
+    if isinstance(error, BrokenPipeError) and _is_reader_gone():
+        return 1
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exception(error)
+    code, line = _explained(error)
+    prefix = "\x1b[31merror:\x1b[0m" if has_colour(sys.stderr) else "error:"
+    _write(f"{prefix} {printable(line)}\n")
+    return code
+
+
+def _explained(error: BaseException) -> tuple[int, str]:
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            return _explained(CancelledError())
+        case BootcError():
+            return error.exit_code, describe(error)
+        case click.UsageError():
+            help = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `bootc --help`"
+            return error.exit_code, f"{error.format_message()} ({help})"
+        case click.ClickException():
+            return error.exit_code, error.format_message()
+        case _:
+            hint = f"this is a defect of bootc or of a plugin; {DEBUG}=1 shows where, please report that"
+            return 1, f"internal error: {type(error).__name__}: {describe(error)} ({hint})"
+
+
+def describe(error: BaseException) -> str:
+    """The chain of causes, outer to inner, joined by `: `; what was said before is not said again. Then the hint."""
+    parts: list[str] = []
+    hint = None
+    for link in _chain(error):
+        text = _text(link)
+        if not any(text in part for part in parts):
+            parts.append(text)
+        hint = hint or (link.hint if isinstance(link, BootcError) else None)
+    return ": ".join(parts) + (f" ({hint})" if hint else "")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, BootcError):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _is_reader_gone() -> bool:
+    """Whether it is our own standard output that nobody reads any more; then nothing more is written to it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:
+        return

@@ -1,0 +1,99 @@
+"""Progress bars on a terminal (standard error)."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from bootc.cli.progress import LABELS, notice_text
+from bootc.events import Event, FetchPlanned, LayerImported, LayerProgress, Notice, PhaseFinished, PhaseStarted
+from bootc.status.text import printable
+
+
+class TerminalDisplay:
+    """One line for the phase, one for the whole fetch, one for each layer on its way; all vanish at the end."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self._phase: TaskID | None = None
+        self._whole: TaskID | None = None
+        self._plan: FetchPlanned | None = None
+        self._layers: dict[str, TaskID] = {}
+        self._bytes: dict[str, int] = {}
+        self._imported = 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case PhaseStarted():
+                self._show_phase(event)
+            case PhaseFinished():
+                self._end_phase()
+            case FetchPlanned():
+                self._plan, self._imported = event, 0
+                self._show_whole()
+            case LayerProgress():
+                self._show_layer(event)
+            case LayerImported():
+                self._imported += 1
+                self._show_whole()
+            case Notice():
+                self._progress.console.print(Text(printable(notice_text(event))))
+
+    def close(self) -> None:
+        """Remove the bars."""
+        self._progress.stop()
+
+    def renderable(self) -> RenderableType:
+        """What is drawn at this moment."""
+        return self._progress.get_renderable()
+
+    def _show_phase(self, event: PhaseStarted) -> None:
+        self._progress.start()
+        detail = f": {printable(event.detail)}" if event.detail else ""
+        self._end_phase()
+        self._phase = self._progress.add_task(LABELS[event.phase] + detail, total=None)
+
+    def _end_phase(self) -> None:
+        for task in (self._phase, self._whole, *self._layers.values()):
+            if task is not None:
+                self._progress.remove_task(task)
+        self._phase = self._whole = None
+        self._layers.clear()
+
+    def _show_layer(self, event: LayerProgress) -> None:
+        self._bytes[event.digest] = event.done
+        if event.digest not in self._layers and not event.is_finished:
+            label = f"layer {event.digest.partition(':')[2][:12]}"
+            self._layers[event.digest] = self._progress.add_task(label, total=event.total)
+        if event.digest in self._layers:
+            self._progress.update(self._layers[event.digest], completed=event.done, total=event.total)
+        if event.is_finished and event.digest in self._layers:
+            self._progress.remove_task(self._layers.pop(event.digest))
+        self._show_whole()
+
+    def _show_whole(self) -> None:
+        if self._plan is None:
+            return
+        label = f"layers {self._imported}/{self._plan.layers_needed}"
+        if self._whole is None:
+            self._whole = self._progress.add_task(label, total=self._plan.bytes_needed or None)
+        self._progress.update(self._whole, description=label, completed=sum(self._bytes.values()))

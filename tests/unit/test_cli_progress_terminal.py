@@ -1,0 +1,55 @@
+"""Progress bars, drawn on a terminal that is a string."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from bootc.cli.progress_terminal import TerminalDisplay
+from bootc.events import FetchPlanned, LayerImported, LayerProgress, Notice, Phase, PhaseFinished, PhaseStarted
+
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+def drawn(display: TerminalDisplay) -> str:
+    """What stands on the terminal now."""
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as captured:
+        console.print(display.renderable())
+    return captured.get()
+
+
+def test_phases_layers_and_notices() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, color_system=None)
+    display = TerminalDisplay(console)
+    display(PhaseStarted(Phase.IMPORT, "reg/os[red]\x1b[2J"))
+    display(FetchPlanned("sha256:x", 1, 10, 2, 3_000_000))
+    display(LayerProgress(ONE, 500_000, 1_000_000))
+    display(LayerProgress(TWO, 250_000, 2_000_000))
+    shown = drawn(display)
+    assert "Importing image: reg/os[red]\\x1b[2J" in shown
+    assert "layers 0/2" in shown
+    assert "0.8/3.0 MB" in shown
+    assert "layer 111111111111" in shown
+    assert "0.5/1.0 MB" in shown
+    assert "layer 222222222222" in shown
+
+    display(LayerProgress(ONE, 1_000_000, 1_000_000, is_finished=True))
+    display(LayerImported(ONE))
+    shown = drawn(display)
+    assert "layers 1/2" in shown
+    assert "layer 111111111111" not in shown
+
+    display(Notice("half full\x1b[2J", is_warning=True))
+    display(PhaseFinished(Phase.IMPORT, 1.0))
+    assert "layer" not in drawn(display)
+    display.close()
+    assert "warning: half full\\x1b[2J" in stream.getvalue()
+
+
+def test_a_command_without_events_draws_nothing() -> None:
+    stream = io.StringIO()
+    TerminalDisplay(Console(file=stream, force_terminal=True)).close()
+    assert stream.getvalue() == ""
