@@ -1,0 +1,280 @@
+"""What lies below a mounted directory: its filesystem, its disk and partition table, and the EFI system partition.
+
+The disk behind a mount is found through sysfs: a partition's disk, the disks below LVM or RAID, and for a loop device
+at an offset the image file itself, whose partition table is read like a disk's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from bootc.durable import DirectoryVolume, Observer, Volume
+from bootc.errors import FileSystemError, MissingProgramError
+from bootc.esp import MtoolsVolume
+from bootc.machine import Command, Filesystem
+from bootc.platform import ESP_TYPE
+
+ESP_MOUNT = Path("/run/bootc/esp")
+"""where an EFI system partition is mounted while we write to it"""
+
+_DOS_ESP_TYPE = "ef"
+_ESP_OPTIONS = "umask=0077,noexec,nosuid,nodev"
+_FIND = "find the disk that holds a filesystem"
+
+
+@frozen
+class Mount:
+    """One mounted filesystem, as findmnt(8) knows it."""
+
+    target: Path
+    source: str
+    """a device, or the name of something that is none"""
+    type: str
+    directory: str
+    """which directory of the filesystem is mounted: `/`, or a subvolume"""
+    is_read_only: bool
+    device: str
+    """major:minor"""
+    uuid: str | None
+
+
+@frozen
+class Partition:
+    """One line of a partition table. Sizes and places are bytes; `type` is a GUID in lower case (GPT) or hex (DOS)."""
+
+    number: int
+    type: str
+    start: int
+    size: int
+
+
+@frozen
+class PartitionTable:
+    """The partition table of a disk or image file; `label` is `gpt` or `dos`."""
+
+    disk: Path
+    label: str
+    partitions: tuple[Partition, ...]
+
+    def find(self, *types: str) -> Partition | None:
+        """The first partition of one of these types."""
+        return next((partition for partition in self.partitions if partition.type in types), None)
+
+
+@frozen
+class EspLocation:
+    """Where an EFI system partition is: a device or image file, and place and size in it in bytes."""
+
+    device: Path
+    offset: int
+    size: int
+    uuid: str | None
+    """of the FAT filesystem, `ABCD-1234`"""
+    mounted: Path | None = None
+
+
+def mount_of(path: Path) -> Mount:
+    """The mount that a path lies on. Raises FileSystemError."""
+    columns = "TARGET,SOURCE,FSTYPE,FSROOT,OPTIONS,MAJ:MIN,UUID"
+    argv = ("findmnt", "-J", "-v", "-o", columns, "--target", str(path))
+    outcome = Command(argv, _FIND, frozenset({0, 1})).run()
+    if outcome.code:
+        raise FileSystemError(str(path), "not on a mounted filesystem")
+    found = json.loads(outcome.stdout)["filesystems"][0]
+    is_read_only = "ro" in found["options"].split(",")
+    return Mount(
+        Path(found["target"]),
+        found["source"],
+        found["fstype"],
+        found["fsroot"],
+        is_read_only,
+        found["maj:min"],
+        found["uuid"],
+    )
+
+
+def filesystem(path: Path) -> Filesystem:
+    """Type and UUID of the filesystem that a path lies on."""
+    mount = mount_of(path)
+    uuid = mount.uuid or (filesystem_uuid(Path(mount.source)) if mount.source.startswith("/dev/") else None)
+    return Filesystem(mount.type, uuid)
+
+
+def filesystem_uuid(device: Path, offset: int = 0, size: int | None = None) -> str | None:
+    """The UUID of the filesystem in a device or file, read from the medium itself (blkid -p)."""
+    return _probe(device, "UUID", offset, size)
+
+
+def filesystem_type(device: Path) -> str | None:
+    """The type of the filesystem in a device or file; None if there is none."""
+    return _probe(device, "TYPE", 0, None)
+
+
+def disks(root: Path) -> tuple[Path, ...]:
+    """The whole disks (devices or image files) below a mounted directory; several for LVM or RAID over them."""
+    node = _node(mount_of(root))
+    return tuple(dict.fromkeys(_disks_below(node))) if node else ()
+
+
+def is_mapped(root: Path) -> bool:
+    """Whether something lies between the filesystem and its disk: LVM, RAID, encryption."""
+    node = _node(mount_of(root))
+    return node is not None and bool(_names(node / "slaves"))
+
+
+def read_table(disk: Path) -> PartitionTable | None:
+    """The partition table of a disk or image file; None if it has none."""
+    outcome = Command(("sfdisk", "-J", str(disk)), "read partition tables", frozenset({0, 1})).run()
+    if outcome.code:
+        return None
+    table = json.loads(outcome.stdout)["partitiontable"]
+    unit = int(table.get("sectorsize", 512))
+    partitions = (_partition(table["device"], entry, unit) for entry in table.get("partitions", ()))
+    return PartitionTable(disk, table["label"], tuple(partitions))
+
+
+def partition_node(disk: Path, number: int) -> Path | None:
+    """The device node of a partition; None for an image file, or where the kernel does not know the partition."""
+    name = disk.resolve().name
+    for child in _names(Path("/sys/class/block", name)):
+        if child.startswith(name) and _text(Path("/sys/class/block", child, "partition")) == str(number):
+            return Path("/dev", child)
+    return None
+
+
+def find_esp(root: Path) -> EspLocation | None:
+    """The EFI system partition on the disk that holds `root`; the first one, where several disks have one."""
+    tables = (read_table(disk) for disk in disks(root))
+    for table in tables:
+        partition = table.find(ESP_TYPE, _DOS_ESP_TYPE) if table else None
+        if table and partition:
+            return esp_location(table.disk, partition)
+    return None
+
+
+def esp_location(disk: Path, partition: Partition) -> EspLocation:
+    """How to reach this EFI system partition: by its own node if there is one."""
+    node = partition_node(disk, partition.number)
+    if node is None:
+        uuid = filesystem_uuid(disk, partition.start, partition.size)
+        return EspLocation(disk, partition.start, partition.size, uuid)
+    return EspLocation(node, 0, partition.size, filesystem_uuid(node), _mounted_at(node))
+
+
+@contextmanager
+def open_esp(
+    location: EspLocation, mount_at: Path | None = ESP_MOUNT, observer: Observer | None = None
+) -> Iterator[Volume]:
+    """The EFI system partition as a volume: where it is mounted, else mounted at `mount_at`, else through mtools.
+
+    A partition that is mounted read-only is writable inside. mtools is used where the kernel has no vfat, and if
+    `mount_at` is None.
+    """
+    if location.mounted:
+        with _writable(location.mounted):
+            yield DirectoryVolume(location.mounted, "esp", observer)
+    elif mount_at and _kernel_mounts_vfat():
+        with _mounted(location, mount_at):
+            yield DirectoryVolume(mount_at, "esp", observer)
+    else:
+        yield MtoolsVolume(location.device, location.offset, "esp", observer)
+
+
+@contextmanager
+def _mounted(location: EspLocation, at: Path) -> Iterator[None]:
+    at.mkdir(parents=True, exist_ok=True)
+    options = _ESP_OPTIONS
+    if not location.device.is_block_device() or location.offset:
+        options += f",loop,offset={location.offset},sizelimit={location.size}"
+    Command(("mount", "-t", "vfat", "-o", options, str(location.device), str(at)), "mount the EFI partition").run()
+    try:
+        yield
+    finally:
+        Command(("umount", str(at)), "unmount the EFI partition").run()
+
+
+@contextmanager
+def _writable(mounted: Path) -> Iterator[None]:
+    if not mount_of(mounted).is_read_only:
+        yield
+        return
+    Command(("mount", "-o", "remount,rw", str(mounted)), "write to the EFI partition").run()
+    try:
+        yield
+    finally:
+        Command(("mount", "-o", "remount,ro", str(mounted)), "make the EFI partition read-only again").run()
+
+
+def _kernel_mounts_vfat() -> bool:
+    if _knows_vfat():
+        return True
+    try:
+        Command(("modprobe", "-q", "vfat"), "load the vfat module", frozenset({0, 1})).run()
+    except MissingProgramError:
+        return False
+    return _knows_vfat()
+
+
+def _knows_vfat() -> bool:
+    return "vfat" in Path("/proc/filesystems").read_text().split()
+
+
+def _mounted_at(node: Path) -> Path | None:
+    argv = ("findmnt", "-J", "-o", "TARGET", "-S", str(node))
+    outcome = Command(argv, _FIND, frozenset({0, 1})).run()
+    return None if outcome.code else Path(json.loads(outcome.stdout)["filesystems"][0]["target"])
+
+
+def _probe(device: Path, tag: str, offset: int, size: int | None) -> str | None:
+    limits = ("-O", str(offset), *(("-S", str(size)) if size else ())) if offset else ()
+    argv = ("blkid", "-p", "-o", "value", "-s", tag, *limits, str(device))
+    return Command(argv, "identify filesystems", frozenset({0, 2})).run().text or None
+
+
+def _partition(device: str, entry: dict[str, Any], unit: int) -> Partition:
+    number = int(str(entry["node"]).removeprefix(device).removeprefix("p"))
+    return Partition(number, str(entry["type"]).lower(), int(entry["start"]) * unit, int(entry["size"]) * unit)
+
+
+def _node(mount: Mount) -> Path | None:
+    """The mounted device in sysfs. btrfs counts as no device by its number, /dev/root has no file: try both."""
+    by_number = Path("/sys/dev/block", mount.device)
+    if by_number.exists():
+        return by_number.resolve()
+    by_name = Path("/sys/class/block", Path(mount.source).resolve().name)
+    return by_name.resolve() if mount.source.startswith("/dev/") and by_name.exists() else None
+
+
+def _disks_below(node: Path) -> Iterator[Path]:
+    """Whole disks below a device, given as its folder in sysfs (where `!` in a name stands for `/`)."""
+    slaves = _names(node / "slaves")
+    if (node / "partition").exists():
+        yield from _disks_below(node.parent)
+    elif slaves:
+        for slave in slaves:
+            yield from _disks_below((node / "slaves" / slave).resolve())
+    else:
+        backing = _text(node / "loop/backing_file")
+        is_part = any((_text(node / "loop" / name) or "0") != "0" for name in ("offset", "sizelimit"))
+        yield Path(backing) if backing and is_part else Path("/dev", node.name.replace("!", "/"))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

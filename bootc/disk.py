@@ -1,0 +1,306 @@
+"""A whole disk (or image file) made ready for `install to-disk`: checked, partitioned, formatted, mounted.
+
+Nothing is written before every check has passed. Filesystems are made so that the GRUB of Debian 12 (2.06) reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from bootc import blockdev
+from bootc.blockdev import EspLocation, Partition, PartitionTable
+from bootc.deployment import KernelArguments
+from bootc.errors import HostError, MissingProgramError, TargetError
+from bootc.machine import Command, Filesystem
+from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE, Platform, current
+
+MOUNT_AT = Path("/run/bootc/mounts/rootfs")
+FILESYSTEMS = ("ext4", "xfs", "btrfs")
+MIB = 1 << 20
+ESP_SIZE = 512 * MIB
+MINIMUM_ROOT = 1024 * MIB
+"""smallest root partition that a disk must have room for; xfs alone wants 300 MiB"""
+
+_TABLES = 2 * MIB
+"""the first MiB, and the copy of the GPT at the end"""
+_ESP_MACHINES = ("x86_64", "aarch64", "riscv64", "armv7l")
+_NODE_DEADLINE = 20.0
+_EXT4_FEATURES = "verity,^metadata_csum_seed"
+_XFS_NEWS = (("-i", "nrext64"), ("-i", "exchange"), ("-n", "parent"))
+"""incompatible features that GRUB 2.06 or 2.12 does not know, and the mkfs.xfs option they belong to"""
+
+
+@frozen
+class Slice:
+    """A partition to make; `size` in bytes, None for all that is left."""
+
+    name: str
+    type: str
+    size: int | None
+
+
+@frozen
+class PreparedDisk:
+    """A disk that is ready for a system: its root filesystem is mounted, its EFI partition formatted."""
+
+    disk: Path
+    root: Path
+    filesystem: Filesystem
+    esp: EspLocation | None
+    kernel_arguments: KernelArguments
+    """how the kernel finds the root filesystem"""
+
+
+@contextmanager
+def prepare(
+    target: Path,
+    *,
+    filesystem: str,
+    is_file: bool = False,
+    wipe: bool = False,
+    root_size: int | None = None,
+    mount_at: Path = MOUNT_AT,
+    platform: Platform | None = None,
+) -> Iterator[PreparedDisk]:
+    """Check the target, then partition, format and mount it; unmounted and released at the end, also on failure.
+
+    `root_size` is in bytes. After a `with` block without error the root filesystem is trimmed and cleanly written.
+    Raises TargetError before anything is written; ProgramError or HostError if a later step fails.
+    """
+    platform = platform or current()
+    layout = _layout(platform, root_size)
+    target = _checked(target, filesystem, is_file, wipe, layout)
+    table = _partition(target, layout, wipe)
+    if not is_file:
+        _show_nodes(target)
+    esp, root = table.find(ESP_TYPE), table.partitions[-1]
+    if esp:
+        with _device(target, esp, is_file) as device:
+            _make_esp(device)
+    with ExitStack() as stack:
+        device = stack.enter_context(_device(target, root, is_file))
+        root_uuid = str(uuid.uuid4())
+        _make_root(device, filesystem, root_uuid)
+        stack.enter_context(_mounted(device, filesystem, mount_at))
+        (mount_at / "boot/efi").mkdir(parents=True)
+        yield PreparedDisk(
+            target,
+            mount_at,
+            Filesystem(filesystem, root_uuid),
+            blockdev.esp_location(target, esp) if esp else None,
+            KernelArguments((f"root=UUID={root_uuid}", "rw")),
+        )
+        _finish(mount_at)
+    if is_file:
+        _flush(target)
+
+
+# ---------------------------------------------------------------- before anything is written
+
+
+def _layout(platform: Platform, root_size: int | None) -> tuple[Slice, ...]:
+    bios = (Slice("BIOS-BOOT", BIOS_BOOT_TYPE, MIB),) if platform.machine == "x86_64" else ()
+    esp = (Slice("EFI-SYSTEM", ESP_TYPE, ESP_SIZE),) if platform.machine in _ESP_MACHINES else ()
+    return (*bios, *esp, Slice("root", platform.root_type, root_size))
+
+
+def _checked(target: Path, filesystem: str, is_file: bool, wipe: bool, layout: tuple[Slice, ...]) -> Path:
+    """The target's real path, if it is fit."""
+    if filesystem not in FILESYSTEMS:
+        raise TargetError(str(target), f"unknown filesystem: {filesystem}", f"supported: {', '.join(FILESYSTEMS)}")
+    _require_kind(target, is_file)
+    target = target.resolve()
+    _require_unused(target, is_file)
+    _require_writable(target)
+    _require_room(target, layout)
+    if not wipe:
+        _require_blank(target)
+    return target
+
+
+def _require_kind(target: Path, is_file: bool) -> None:
+    try:
+        mode = target.stat().st_mode
+    except OSError as error:
+        raise TargetError(str(target), error.strerror or str(error)) from error
+    if is_file and not stat.S_ISREG(mode):
+        raise TargetError(str(target), "Not a regular file (to be used via loopback)", "leave out --via-loopback")
+    if not is_file and not stat.S_ISBLK(mode):
+        raise TargetError(str(target), "Not a block device", "use --via-loopback for an image file")
+    if not is_file and Path("/sys/class/block", target.resolve().name, "partition").exists():
+        raise TargetError(str(target), "is a partition", "give the whole disk, or use install to-filesystem")
+
+
+def _require_unused(target: Path, is_file: bool) -> None:
+    if is_file:
+        loops = Command(("losetup", "-n", "-O", "NAME", "-j", str(target)), "find loop devices").run().text.split()
+        if loops:
+            raise TargetError(str(target), f"in use by {', '.join(loops)}", f"losetup -d {loops[0]}")
+        return
+    argv = ("lsblk", "-n", "-r", "-o", "PATH,MOUNTPOINT", str(target))
+    for line in Command(argv, "list the disk's partitions").run().text.splitlines():
+        device, _, mounted = line.partition(" ")
+        if mounted:
+            raise TargetError(str(target), f"Device {device} is mounted", f"it is mounted at {mounted}; unmount it")
+    try:  # the kernel knows of mounts in other namespaces, of swap, LVM and RAID
+        os.close(os.open(target, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        raise TargetError(str(target), f"the device is in use ({error.strerror})") from error
+
+
+def _require_writable(target: Path) -> None:
+    try:
+        os.close(os.open(target, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise TargetError(str(target), f"not writable: {error.strerror}") from error
+
+
+def _require_room(target: Path, layout: tuple[Slice, ...]) -> None:
+    required = _TABLES + sum(part.size or MINIMUM_ROOT for part in layout)
+    size = _size(target)
+    if size < required:
+        raise TargetError(
+            str(target),
+            f"too small: it has {size // MIB} MiB, {-(-required // MIB)} MiB are needed",
+            "use a larger disk, or a smaller --root-size",
+        )
+
+
+def _require_blank(target: Path) -> None:
+    hint = "use e.g. `wipefs` or --wipe if you intend to overwrite"
+    table = blockdev.read_table(target)
+    if table and table.partitions:
+        raise TargetError(str(target), "Detected existing partitions", hint)
+    found = blockdev.filesystem_type(target)
+    if found:
+        raise TargetError(str(target), f"Detected an existing filesystem ({found})", hint)
+
+
+def _size(target: Path) -> int:
+    with target.open("rb") as file:
+        return file.seek(0, os.SEEK_END)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _partition(target: Path, layout: tuple[Slice, ...], wipe: bool) -> PartitionTable:
+    if wipe:
+        _wipe(target)
+    lines = ["label: gpt"]
+    for part in layout:
+        size = f"size={part.size // 1024}KiB, " if part.size else ""
+        lines.append(f'{size}type={part.type}, name="{part.name}"')
+    argv = ("sfdisk", "-q", "--wipe=always", "--wipe-partitions=always", str(target))
+    Command(argv, "partition the disk", input="\n".join(lines).encode() + b"\n").run()
+    table = blockdev.read_table(target)
+    if table is None or [found.type for found in table.partitions] != [part.type for part in layout]:
+        raise HostError(f"{target}: the partition table does not read back as it was written")
+    return table
+
+
+def _wipe(target: Path) -> None:
+    table = blockdev.read_table(target)
+    for partition in table.partitions if table else ():
+        node = blockdev.partition_node(target, partition.number)
+        if node:
+            Command(("wipefs", "-a", str(node)), "erase old signatures").run()
+    Command(("wipefs", "-a", str(target)), "erase old signatures").run()
+
+
+def _show_nodes(disk: Path) -> None:
+    """Have nodes made for new partitions. partx tells the kernel of them where it reads no GPT by itself."""
+    Command(("partx", "-u", str(disk)), "tell the kernel of new partitions", frozenset({0, 1})).run()
+    with suppress(MissingProgramError):  # without udev, devtmpfs makes the nodes
+        Command(("udevadm", "settle", "--timeout=20"), "wait for udev", frozenset({0, 1})).run()
+
+
+@contextmanager
+def _device(disk: Path, partition: Partition, is_file: bool) -> Iterator[Path]:
+    """A partition as a device: its own node, or a loop device over a part of the image file."""
+    if not is_file:
+        yield _awaited(disk, partition.number)
+        return
+    with _loop(disk, partition.start, partition.size) as device:
+        yield device
+
+
+def _awaited(disk: Path, number: int) -> Path:
+    deadline = time.monotonic() + _NODE_DEADLINE
+    while True:
+        node = blockdev.partition_node(disk, number)
+        if node and node.is_block_device():
+            return node
+        if time.monotonic() > deadline:
+            raise HostError(f"{disk}: no device node for partition {number}", "is /dev the host's?")
+        time.sleep(0.05)
+
+
+@contextmanager
+def _loop(file: Path, offset: int, size: int) -> Iterator[Path]:
+    argv = ("losetup", "--show", "-o", str(offset), "--sizelimit", str(size), "-f", str(file))
+    device = Command(argv, "use a part of a file as a device").run().text
+    try:
+        yield Path(device)
+    finally:
+        Command(("losetup", "-d", device), "release a loop device").run()
+
+
+def _make_esp(device: Path) -> None:
+    argv = ("mkfs.vfat", "-F", "32", "-n", "EFI-SYSTEM", "-i", secrets.token_hex(4), str(device))
+    Command(argv, "make the EFI system partition").run()
+
+
+def _make_root(device: Path, type: str, root_uuid: str) -> None:
+    words: tuple[str, ...]
+    match type:
+        case "ext4":
+            words = ("-q", "-F", "-L", "root", "-U", root_uuid, "-O", _EXT4_FEATURES)
+        case "xfs":
+            words = ("-q", "-f", "-L", "root", "-m", f"uuid={root_uuid}", *_xfs_words())
+        case _:
+            words = ("-q", "-f", "-L", "root", "-U", root_uuid)
+    Command((f"mkfs.{type}", *words, str(device)), "make the root filesystem").run()
+
+
+def _xfs_words() -> Iterator[str]:
+    """Switch off what old GRUBs refuse, as far as this mkfs knows of it: its usage text lists its options."""
+    usage = Command(("mkfs.xfs",), "make the root filesystem", frozenset({0, 1})).run().stderr.decode(errors="replace")
+    for flag, feature in _XFS_NEWS:
+        if f"{feature}=0|1" in usage:
+            yield from (flag, f"{feature}=0")
+
+
+@contextmanager
+def _mounted(device: Path, type: str, at: Path) -> Iterator[None]:
+    at.mkdir(parents=True, exist_ok=True)
+    Command(("mount", "-t", type, str(device), str(at)), "mount the root filesystem").run()
+    try:
+        yield
+    finally:
+        Command(("umount", "-R", str(at)), "unmount the root filesystem").run()
+
+
+def _finish(root: Path) -> None:
+    """Trim, then make everything reach the disk without needing a journal: GRUB replays none."""
+    Command(("fstrim", "--quiet-unsupported", str(root)), "trim the root filesystem", frozenset({0, 1, 32, 64})).run()
+    Command(("mount", "-o", "remount,ro", str(root)), "make the root filesystem read-only").run()
+    Command(("fsfreeze", "-f", str(root)), "write the journal back").run()
+    Command(("fsfreeze", "-u", str(root)), "write the journal back").run()
+
+
+def _flush(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
