@@ -35,7 +35,8 @@ def shared_steps(suite: str, project: Path | None, epoch: int) -> list[Step]:
     """The layers that both versions share, lowest first."""
     packages = read_packages(suite)
     base = key([suite, str(epoch), *packages], [STEPS / "bootstrap.sh", STEPS / "conventions.sh"], "base")
-    tools = key([base], [*([project] if project else []), STEPS / "initramfs.sh", HERE / "wheel.py"], "bootc")
+    recipe = [HERE / "wheel.py", STEPS / "system-files.sh", STEPS / "initramfs.sh"]
+    tools = key([base], [*([project] if project else []), *recipe], "bootc")
     site = key([tools], [STEPS / "site.sh"], "site")
 
     def make_base(tree: Path) -> None:
@@ -47,7 +48,7 @@ def shared_steps(suite: str, project: Path | None, epoch: int) -> list[Step]:
     def add_bootc(tree: Path) -> None:
         copy_overlay("bootc", tree)
         if project:
-            install_project(project, tree)
+            install_project(project, tree, epoch)
         run_inside(tree, "initramfs.sh", epoch)
 
     def configure(tree: Path) -> None:
@@ -98,11 +99,12 @@ def run_inside(tree: Path, script: str, epoch: int) -> None:
         subprocess.run(command, stdin=lines, check=True, env={**environment, "SOURCE_DATE_EPOCH": str(epoch)})
 
 
-def install_project(project: Path, tree: Path) -> None:
-    """Install the project's wheel for Debian's Python and compile it as `conventions.sh` does with the rest."""
-    wheel.install(project, tree)
-    compiler = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", f"/{wheel.LIBRARY}"]
-    subprocess.run(["chroot", str(tree), *compiler], check=True)
+def install_project(project: Path, tree: Path, epoch: int) -> None:
+    """Install the project's wheel for Debian's Python, compiled as `conventions.sh` does it, and its system files."""
+    modules = "".join(f"/{module}\n" for module in wheel.install(project, tree))
+    compiler = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-i", "-"]
+    subprocess.run(["chroot", str(tree), *compiler], input=modules, text=True, check=True)
+    run_inside(tree, "system-files.sh", epoch)
 
 
 def write_images(layout: oci.Layout, shared: Sequence[Layer], insecure: list[str], epoch: int) -> None:

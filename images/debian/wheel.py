@@ -20,19 +20,27 @@ sys.exit({call}())
 """
 
 
-def install(wheel: Path, tree: Path) -> None:
-    """Unpack the wheel below `tree` and write its console scripts; raises ValueError for a wheel with compiled code."""
+def install(wheel: Path, tree: Path) -> list[PurePosixPath]:
+    """Unpack the wheel below `tree`, write its console scripts, and return the Python files, relative to `tree`.
+
+    Raises ValueError for a wheel with compiled code, or with members outside of the places that the format names.
+    """
+    modules = []
     with zipfile.ZipFile(wheel) as archive:
         info = next(name.split("/")[0] for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         if "Root-Is-Purelib: true" not in archive.read(f"{info}/WHEEL").decode():
             raise ValueError(f"{wheel.name} holds compiled code; build it as a pure wheel")
         for member in archive.infolist():
             if not member.is_dir():
-                _extract(archive, member, tree / _place(PurePosixPath(member.filename), info))
+                place = _place(PurePosixPath(member.filename), info)
+                _extract(archive, member, tree / place)
+                if place.suffix == ".py":
+                    modules.append(place)
         entry_points = f"{info}/entry_points.txt"
         if entry_points in archive.namelist():
             _write_scripts(archive.read(entry_points).decode(), tree / SCHEME["scripts"])
     (tree / LIBRARY / info / "INSTALLER").write_text("images/debian\n")
+    return modules
 
 
 def _place(name: PurePosixPath, info: str) -> PurePosixPath:
