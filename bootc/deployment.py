@@ -12,6 +12,8 @@ from bootc.image import Digest, ImageReference, ImportedImage
 
 DeploymentId = NewType("DeploymentId", str)
 
+_SPACE = " \t\n\v\f\r"
+
 
 @frozen
 class KernelArguments:
@@ -26,7 +28,7 @@ class KernelArguments:
         for char in text:
             if char == '"':
                 quoted = not quoted
-            if char.isspace() and not quoted:
+            if char in _SPACE and not quoted:
                 if word:
                     items.append(word)
                 word = ""
@@ -41,33 +43,35 @@ class KernelArguments:
         return iter(self.items)
 
     def value(self, key: str) -> str | None:
-        """The value of the last argument with this key; "" for one without a value."""
-        values = [item.partition("=")[2] for item in self.items if _key(item) == _fold(key)]
+        """The value of the last argument with this key, without quotes; "" for one without a value."""
+        values = [value or "" for name, value in map(_identity, self.items) if name == _fold(key)]
         return values[-1] if values else None
 
     def with_added(self, arguments: Iterable[str]) -> KernelArguments:
-        """Append those that are not there to the letter."""
-        items = list(self.items)
+        """Append those that are not there with the same key and value."""
+        items, present = list(self.items), set(map(_identity, self.items))
         for new in arguments:
-            if new not in items:
+            if _identity(new) not in present:
                 items.append(new)
+                present.add(_identity(new))
         return KernelArguments(tuple(items))
 
     def without(self, arguments: Iterable[str]) -> KernelArguments:
         """Drop arguments: `key=value` the exact ones, a bare `key` every one with that key."""
-        drop = set(arguments)
-        bare = {_fold(item) for item in drop if "=" not in item}
-        kept = tuple(item for item in self.items if item not in drop and _key(item) not in bare)
-        return KernelArguments(kept)
+        drop = set(map(_identity, arguments))
+        bare = {key for key, value in drop if value is None}
+        kept = (item for item in self.items if _identity(item) not in drop and _identity(item)[0] not in bare)
+        return KernelArguments(tuple(kept))
 
     def updated(self, old: Iterable[str], new: Iterable[str]) -> KernelArguments:
         """Follow an image's kargs.d from `old` to `new`; local changes stay (an exact match is removed, once)."""
-        olds, news = list(old), list(new)
+        olds, news = {_identity(item): item for item in old}, {_identity(item): item for item in new}
         items = list(self.items)
-        for gone in (item for item in olds if item not in news):
-            if gone in items:
-                items.remove(gone)
-        added = [item for item in news if item not in olds]
+        for gone in olds.keys() - news.keys():
+            found = next((item for item in items if _identity(item) == gone), None)
+            if found is not None:
+                items.remove(found)
+        added = [item for identity, item in news.items() if identity not in olds]
         return KernelArguments(tuple(items)).with_added(added)
 
 
@@ -75,8 +79,14 @@ def _fold(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _key(item: str) -> str:
-    return _fold(item.partition("=")[0])
+def _identity(item: str) -> tuple[str, str | None]:
+    """Key and value as the kernel compares them: `-` is `_` in a key, and quotes around are no part of the text."""
+    key, equals, value = _unquoted(item).partition("=")
+    return _fold(key), _unquoted(value) if equals else None
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 @frozen

@@ -50,7 +50,7 @@ class Volume(ABC):
 
     @abstractmethod
     def open(self, path: PurePosixPath) -> BinaryIO:
-        """The file, for reading."""
+        """The file, for reading. FileNotFoundError passes."""
 
     @abstractmethod
     def size(self, path: PurePosixPath) -> int | None:
@@ -108,16 +108,16 @@ class DirectoryVolume(Volume):
 
     def path(self, path: PurePosixPath) -> Path:
         """Where a path of the volume lies on this system."""
-        if path.is_absolute() or ".." in path.parts:
+        if path.is_absolute() or ".." in path.parts or "\0" in str(path):
             raise FileSystemError(str(path), "not a path below the volume")
         return self.root / path
 
     def read(self, path: PurePosixPath) -> bytes:
-        with self._explained(path):
+        with self._explained(path, missing_passes=True):
             return self.path(path).read_bytes()
 
     def open(self, path: PurePosixPath) -> BinaryIO:
-        with self._explained(path):
+        with self._explained(path, missing_passes=True):
             return self.path(path).open("rb")
 
     def size(self, path: PurePosixPath) -> int | None:
@@ -155,7 +155,7 @@ class DirectoryVolume(Volume):
         for directory in reversed(missing):
             with self._explained(directory):
                 self._step("mkdir", directory)
-                self.path(directory).mkdir(mode)
+                self._make_directory(directory, mode)
                 self._sync_directory(directory.parent)
 
     def replace(self, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
@@ -188,29 +188,58 @@ class DirectoryVolume(Volume):
         found = self._lstat(path)
         if found is None:
             return
+        if not path.parts:
+            raise FileSystemError(str(self.root), "not removing the volume itself")
         with self._explained(path):
-            if stat.S_ISDIR(found.st_mode):
-                for name in self.names(path):
-                    self.remove(path / name)
-                self._step("rmdir", path)
-                self.path(path).rmdir()
-            else:
-                self._step("unlink", path)
-                self.path(path).unlink()
+            for inner, is_directory in self._bottom_up(path) if stat.S_ISDIR(found.st_mode) else ((path, False),):
+                self._step("rmdir" if is_directory else "unlink", inner)
+                (os.rmdir if is_directory else os.unlink)(self.path(inner))
             self._sync_directory(path.parent)
+
+    def touch(self, path: PurePosixPath) -> None:
+        """Set a file's times to now. A signal for who watches it, no state: it is no step, and may be lost."""
+        with self._explained(path):
+            os.utime(self.path(path))
 
     def sync(self) -> None:
         self._step("syncfs", PurePosixPath())
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if _libc().syncfs(descriptor):
-                raise FileSystemError(str(self.root), os.strerror(ctypes.get_errno()))
-        finally:
-            os.close(descriptor)
+        with self._explained(PurePosixPath()):
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if _libc().syncfs(descriptor):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            finally:
+                os.close(descriptor)
 
     def free(self) -> int:
-        found = os.statvfs(self.root)
+        with self._explained(PurePosixPath()):
+            found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize
+
+    def _make_directory(self, path: PurePosixPath, mode: int) -> None:
+        try:
+            self.path(path).mkdir(mode)
+        except FileExistsError:
+            if not self.is_directory(path):
+                raise
+        else:
+            self.path(path).chmod(mode)  # the umask must not decide
+
+    def _bottom_up(self, path: PurePosixPath) -> Iterator[tuple[PurePosixPath, bool]]:
+        """Everything below a directory and itself, contents first; not recursive, for a tree may be deep."""
+        waiting = [(path, False)]
+        while waiting:
+            here, is_seen = waiting.pop()
+            if is_seen:
+                yield here, True
+                continue
+            waiting.append((here, True))
+            with os.scandir(self.path(here)) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((here / entry.name, False))
+                    else:
+                        yield here / entry.name, False
 
     def _write(self, path: PurePosixPath, chunks: Iterable[bytes], mode: int) -> None:
         self._step("create", path)
@@ -252,12 +281,12 @@ class DirectoryVolume(Volume):
             self._observer(Step(self.name, name, tuple(map(str, paths)), data))
 
     @contextmanager
-    def _explained(self, path: PurePosixPath) -> Iterator[None]:
+    def _explained(self, path: PurePosixPath, *, missing_passes: bool = False) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if missing_passes and isinstance(error, FileNotFoundError):
+                raise
             raise explain(error, str(self.path(path))) from error
 
     @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pluggy
 from attrs import field, frozen
@@ -67,7 +67,11 @@ def _available() -> str | None:
 class Plugin(Generic[Options, Opened_co]):
     """What an offering hook answers: a name, and how to open the thing."""
 
+    kind: ClassVar[str]
+    """what messages call it; `KINDs.NAME` is its table in the configuration"""
+
     name: str
+    """lower-case letters, digits and dashes"""
     summary: str
     options: type[Options]
     """an attrs class with defaults for every field; its fields are the keys of the plugin's configuration table"""
@@ -81,6 +85,8 @@ class Plugin(Generic[Options, Opened_co]):
 class FetcherPlugin(Plugin[Options, Fetcher]):
     """A fetcher and the transports it serves."""
 
+    kind: ClassVar[str] = "fetcher"
+
     transports: frozenset[str]
     priority: int = 0
     """among fetchers for one transport the highest is taken, unless configuration prefers another"""
@@ -89,6 +95,8 @@ class FetcherPlugin(Plugin[Options, Fetcher]):
 @frozen(kw_only=True)
 class BackendPlugin(Plugin[Options, Backend]):
     """A storage backend."""
+
+    kind: ClassVar[str] = "backend"
 
     probe: Callable[[DirectoryVolume], bool]
     """whether a sysroot without our record is this backend's (installed by other tools)"""
@@ -103,6 +111,8 @@ class BackendPlugin(Plugin[Options, Backend]):
 @frozen(kw_only=True)
 class BootloaderPlugin(Plugin[Options, Bootloader]):
     """A bootloader."""
+
+    kind: ClassVar[str] = "bootloader"
 
     probe: Callable[[Machine], bool]
     """whether this machine starts by it"""

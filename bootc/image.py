@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,10 @@ TRANSPORTS = ("registry", "oci", "oci-archive", "docker-archive", "docker-daemon
 
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
+_REMOTE = re.compile(r"[\w.-]+", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 
 
 @frozen
@@ -73,8 +77,8 @@ class ImageReference:
 
     @classmethod
     def of(cls, name: str, transport: str = "registry", signature: str | None = None) -> ImageReference:
-        """From the separate fields of the command line or the status document."""
-        return evolve(_named(transport, name, name), signature=signature)
+        """From the separate fields of the command line or the status document; signature `insecure` is None."""
+        return evolve(_named(transport, name, name), signature=_signature(signature))
 
     def __str__(self) -> str:
         """The transport form, `docker://NAME` for registries."""
@@ -133,10 +137,19 @@ class ImageReference:
 
 def _of_remote(kind: str, rest: str, whole: str) -> ImageReference:
     remote, _, name = rest.partition(":")
-    if not remote:
-        raise ReferenceError(whole, "the name of the ostree remote is missing")
+    signature = _signature(f"ostreeRemote:{remote}")
     inner = _named("registry", name, whole) if kind.endswith("registry") else _transport_reference(name, whole)
-    return evolve(inner, signature=f"ostreeRemote:{remote}")
+    return evolve(inner, signature=signature)
+
+
+def _signature(text: str | None) -> str | None:
+    if text is None or text == "insecure":
+        return None
+    kind, colon, remote = text.partition(":")
+    if text == "containerPolicy" or (kind == "ostreeRemote" and _REMOTE.fullmatch(remote)):
+        return text
+    problem = "not a name of an ostree remote" if kind == "ostreeRemote" and colon else "unknown signature policy"
+    raise ReferenceError(text, problem)
 
 
 def _transport_reference(text: str, whole: str) -> ImageReference:
@@ -155,6 +168,8 @@ def _named(transport: str, name: str, whole: str) -> ImageReference:
         raise ReferenceError(whole, "empty name")
     if any(not char.isprintable() or (char.isspace() and transport == "registry") for char in name):
         raise ReferenceError(whole, "contains characters that cannot be part of a name")
+    if transport == "registry" and "@" in name:
+        Digest.parse(name.partition("@")[2])
     return ImageReference(transport, name)
 
 
@@ -199,8 +214,9 @@ class ImageSummary:
     @cached_property
     def labels(self) -> Mapping[str, str]:
         """`config.Labels`."""
-        labels = (self._config.get("config") or {}).get("Labels") or {}
-        return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+        config = self._config.get("config")
+        labels = config.get("Labels") if isinstance(config, dict) else None
+        return {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
 
     @property
     def architecture(self) -> str:
@@ -221,8 +237,8 @@ class ImageSummary:
     @cached_property
     def layer_sizes(self) -> Mapping[Digest, int]:
         """Digest and compressed size of each layer of the manifest."""
-        layers = _object(self.manifest).get("layers") or []
-        return {Digest.parse(layer["digest"]): int(layer.get("size") or 0) for layer in layers}
+        layers = _object(self.manifest).get("layers")
+        return dict(filter(None, map(_digest_and_size, layers if isinstance(layers, list) else [])))
 
 
 @frozen(slots=False)
@@ -246,12 +262,16 @@ class ImportedImage(ImageSummary):
 
 def parse_time(text: str) -> datetime | None:
     """RFC 3339 to a datetime; None if the text is no such date. Digits beyond microseconds are dropped."""
-    trimmed = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("Z", "+00:00"))
-    try:
-        moment = datetime.fromisoformat(trimmed)
-    except ValueError:
+    match = _TIME.fullmatch(text)
+    if match is None:
         return None
-    return moment if moment.tzinfo else None
+    date, time, fraction, zone = match.groups(default="")
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time}{fraction[:7]}{zone.upper().replace('Z', '+00:00')}")
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or a time that is in no year in UTC
+        return None
+    return moment
 
 
 def canonical_json(value: object) -> str:
@@ -262,6 +282,16 @@ def canonical_json(value: object) -> str:
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(data or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _digest_and_size(layer: object) -> tuple[Digest, int] | None:
+    if not isinstance(layer, dict) or not isinstance(layer.get("digest"), str):
+        return None
+    size = layer.get("size")
+    try:
+        return Digest.parse(layer["digest"]), size if isinstance(size, int) else 0
+    except ReferenceError:
+        return None

@@ -106,9 +106,10 @@ class Command:
 
     def run(self) -> Outcome:
         """Run it to its end. Raises ProgramError or MissingProgramError."""
+        argv = self._resolved()
         try:
             done = subprocess.run(
-                self._resolved(),
+                argv,
                 input=self.input,
                 capture_output=True,
                 env=self._environment(),
@@ -119,6 +120,8 @@ class Command:
             )
         except subprocess.TimeoutExpired as error:
             raise ProgramError(self.text, -1, f"no end after {self.timeout} seconds") from error
+        except OSError as error:
+            raise ProgramError(self.text, -1, f"could not be started: {error}") from error
         outcome = Outcome(done.returncode, done.stdout, done.stderr)
         if outcome.code not in self.codes:
             output = (outcome.stderr or outcome.stdout).decode(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ LAYER_TYPES = frozenset(
     }.items()
     for suffix in suffixes
 )
+_AMBIGUOUS = frozenset({"fsLayers", "signatures"})
+"""keys of Docker's schema 1 (CVE-2021-41190)"""
 CONFIG_TYPES = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
 
 
@@ -68,21 +71,28 @@ def parse(data: bytes, media_type: str | None, source: str) -> Manifest | Index:
         raise ProtocolError(source, f"manifest is larger than {MANIFEST_LIMIT} bytes")
     document = strict_json(data, source)
     stated = document.get("mediaType")
-    if "manifests" in document and ("layers" in document or "config" in document):
-        raise ProtocolError(source, "manifest is both an index and an image")
+    if stated is not None and stated not in ACCEPTED:
+        raise UnsupportedError(source, f"manifest media type {_short(stated)} is not supported")
+    if _AMBIGUOUS & document.keys() or ("manifests" in document and ("layers" in document or "config" in document)):
+        raise ProtocolError(source, "manifest can be read in more than one way")
     kind = _kind(document, source)
-    for name, text in (("content type", media_type), ("mediaType", stated)):
+    served = (media_type or "").partition(";")[0].strip()
+    for name, text in (("content type", served), ("mediaType", stated)):
         if text in ACCEPTED and (text in (OCI_INDEX, DOCKER_LIST)) != (kind == "index"):
             raise ProtocolError(source, f"manifest contradicts its {name} {text}")
     return _index(document, source) if kind == "index" else _manifest(document, source)
 
 
 def strict_json(data: bytes, source: str) -> dict[str, Any]:
-    """A JSON object from outside; duplicate keys, deep nesting and other texts are a ProtocolError."""
+    """A JSON object from outside, in UTF-8. Repeated keys, deep nesting, lone surrogates, numbers that are none and all
+    other texts are a ProtocolError."""
     try:
-        value = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_refuse)
+        text = data.decode()
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_float=_finite)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(source, f"not valid JSON: {error}") from error
+        raise ProtocolError(source, f"not valid JSON: {_short(str(error))}") from error
     if not isinstance(value, dict):
         raise ProtocolError(source, "not a JSON object")
     return value
@@ -103,6 +113,8 @@ def choose(index: Index, platform: Platform, source: str) -> Descriptor:
 
 def diff_ids(config: bytes, manifest: Manifest, source: str) -> tuple[Digest, ...]:
     """The diffIDs of a config (OCI image configuration, rootfs), one for each layer of the manifest."""
+    if len(config) > MANIFEST_LIMIT:
+        raise ProtocolError(source, f"config is larger than {MANIFEST_LIMIT} bytes")
     rootfs = strict_json(config, source).get("rootfs")
     texts = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(texts, list) or len(texts) != len(manifest.layers):
@@ -111,6 +123,8 @@ def diff_ids(config: bytes, manifest: Manifest, source: str) -> tuple[Digest, ..
 
 
 def _rank(entry: IndexEntry, platform: Platform, wanted: Sequence[str]) -> tuple[int, int] | None:
+    if entry.descriptor.media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
+        return None
     if "vnd.docker.reference.type" in entry.descriptor.annotations:
         return None
     zstd = 0 if entry.descriptor.annotations.get("io.github.containers.compression.zstd") == "true" else 1
@@ -124,7 +138,9 @@ def _rank(entry: IndexEntry, platform: Platform, wanted: Sequence[str]) -> tuple
 
 def _kind(document: Mapping[str, Any], source: str) -> str:
     if document.get("schemaVersion") != 2:
-        raise UnsupportedError(source, f"manifest schema version {document.get('schemaVersion')!r} is not supported")
+        raise UnsupportedError(
+            source, f"manifest schema version {_short(document.get('schemaVersion'))} is not supported"
+        )
     if isinstance(document.get("manifests"), list):
         return "index"
     if isinstance(document.get("layers"), list) and isinstance(document.get("config"), dict):
@@ -140,11 +156,11 @@ def _manifest(document: Mapping[str, Any], source: str) -> Manifest:
         raise ProtocolError(source, f"manifest has more than {LAYER_LIMIT} layers")
     config = _descriptor(document["config"], source)
     if config.media_type not in CONFIG_TYPES:
-        raise UnsupportedError(source, f"config media type {config.media_type!r} is no container image's")
+        raise UnsupportedError(source, f"config media type {_short(config.media_type)} is no container image's")
     parsed = tuple(_descriptor(layer, source) for layer in layers)
     for layer in parsed:
         if layer.media_type not in LAYER_TYPES:
-            raise UnsupportedError(source, f"layer media type {layer.media_type!r} is not supported")
+            raise UnsupportedError(source, f"layer media type {_short(layer.media_type)} is not supported")
     return Manifest(config, parsed, _annotations(document.get("annotations"), source))
 
 
@@ -169,7 +185,7 @@ def _descriptor(item: object, source: str) -> Descriptor:
         raise ProtocolError(source, "descriptor is not an object")
     size = item.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 53:
-        raise ProtocolError(source, f"descriptor has an impossible size {size!r}"[:200])
+        raise ProtocolError(source, f"descriptor has an impossible size {_short(size)}")
     if item.get("urls"):
         raise UnsupportedError(source, "descriptor points outside the registry (foreign layer)")
     media_type = item.get("mediaType")
@@ -191,7 +207,7 @@ def _digest(text: object, source: str) -> Digest:
     try:
         return Digest.parse(text if isinstance(text, str) else "")
     except BootcError as error:
-        raise ProtocolError(source, f"bad digest {str(text)[:150]!r}") from error
+        raise ProtocolError(source, f"bad digest {_short(text)}") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -203,3 +219,17 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _short(value: object) -> str:
+    """Hostile values appear in messages, but neither whole nor unescaped."""
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__}"
+    return repr(value[:100] if isinstance(value, str) else value)[:120]
