@@ -1,0 +1,219 @@
+"""Opening all parts for one command: configuration, plugins, the machine, a backend, a bootloader, a fetcher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from bootc import blockdev, host, platform, spool
+from bootc.bootloader import Bootloader
+from bootc.config import Config
+from bootc.deployment import Deployment
+from bootc.disk import PreparedDisk
+from bootc.durable import DirectoryVolume
+from bootc.errors import BackendMismatchError, HostError
+from bootc.events import Report
+from bootc.fetcher import Fetcher, Source
+from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
+from bootc.image import ImageReference
+from bootc.machine import Firmware, Machine
+from bootc.plugins import Plugins
+from bootc.state import State, System, find_system
+from bootc.storage import Backend, ImageStore
+from bootc.streams import FetchedLayers
+from bootc.transaction import Transaction
+
+DEFAULT_BACKEND = "ostree"
+SPOOL_AGE = 7 * 24 * 3600.0
+"""seconds that an unfinished download is kept for resuming"""
+
+
+@frozen
+class Selection:
+    """What the command line chose; None where configuration or the sysroot's record decide."""
+
+    sysroot: Path | None = None
+    backend: str | None = None
+    fetcher: str | None = None
+    bootloader: str | None = None
+    config: Path | None = None
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """The same as configuration keys."""
+        chosen = {"backend": self.backend, "fetcher": self.fetcher, "bootloader": self.bootloader}
+        return {f"bootc.{key}": value for key, value in chosen.items()}
+
+
+@frozen
+class OpenSystem:
+    """An installed system, opened for reading."""
+
+    machine: Machine
+    backend: Backend
+    state: State
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """In boot order; see `Deployer.deployments`."""
+        return self.backend.deployer.deployments()
+
+
+@frozen(slots=False)
+class Session:
+    """One command's view of everything. Parts are opened when they are asked for."""
+
+    selection: Selection
+    report: Report
+    signals: host.Signals = field(factory=host.Signals)
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        """All plugins of this Python installation."""
+        return Plugins.load()
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, checked against the plugins."""
+        config = Config.load(file=self.selection.config, overrides=self.selection.overrides)
+        self.plugins.check_configuration(config)
+        return config
+
+    # ------------------------------------------------------------ installed systems
+
+    def find(self) -> tuple[Machine, BackendPlugin[Any]] | None:
+        """The installed system and its backend; None where nothing of ours is installed."""
+        machine = host.open_machine(self.selection.sysroot)
+        if machine is None:
+            return None
+        backends = self.plugins.backends()
+        found = find_system(machine.sysroot, [plugin.state for plugin in backends.values()])
+        if found:
+            name = found[1].backend
+        else:
+            probed = self.plugins.probe_backends(machine.sysroot)
+            if not probed:
+                return None
+            name = probed[0].name
+        if self.selection.backend not in (None, name):
+            raise BackendMismatchError(str(self.selection.backend), name)
+        plugin = self.plugins.backend(name)
+        return evolve(machine, state=plugin.state), plugin
+
+    def reader(self) -> OpenSystem | None:
+        """The installed system, for commands that only read; takes no lock."""
+        found = self.find()
+        if found is None:
+            return None
+        machine, plugin = found
+        return OpenSystem(machine, self._open_backend(machine, plugin), State.of(machine))
+
+    @contextmanager
+    def writer(self) -> Iterator[Transaction]:
+        """A transaction on the installed system. `host.prepare` must have run before."""
+        found = self.find()
+        if found is None:
+            raise HostError("System not booted via bootc", "use --sysroot PATH for a system that is not booted")
+        machine, plugin = found
+        state = State.of(machine)
+        state.check_writable()
+        system = state.system()
+        with ExitStack() as stack:
+            machine = self._with_disk(machine, stack)
+            bootloader = self._bootloader(machine, system)
+            yield self._transaction(machine, plugin, bootloader, system)
+
+    # ------------------------------------------------------------ new systems
+
+    def new_backend(self) -> BackendPlugin[Any]:
+        """The backend to install with: command line, then configuration, then ostree."""
+        return self.plugins.backend(self.config.settings.backend or DEFAULT_BACKEND)
+
+    @contextmanager
+    def installer(
+        self, root: Path, bootloader: str, firmware: frozenset[Firmware], prepared: PreparedDisk | None = None
+    ) -> Iterator[Transaction]:
+        """A transaction on a target that has no system yet."""
+        plugin = self.new_backend()
+        with ExitStack() as stack:
+            machine = Machine(DirectoryVolume(root), plugin.state, firmware=firmware)
+            machine = self._with_disk(machine, stack, prepared)
+            yield self._transaction(machine, plugin, self.plugins.bootloader(bootloader), None)
+
+    def record_installation(self, transaction: Transaction, bootloader: str, stateroot: str) -> None:
+        """Write how the target was installed; the last step of an installation."""
+        machine = transaction.context.machine
+        backend = self.new_backend().name
+        system = System(backend=backend, bootloader=bootloader, firmware=machine.firmware, stateroot=stateroot)
+        State.of(machine).write_system(system)
+
+    # ------------------------------------------------------------ parts
+
+    @contextmanager
+    def fetcher(self, reference: ImageReference) -> Iterator[Fetcher]:
+        """The fetcher for this reference's transport; closed at the end."""
+        plugin = self.plugins.fetcher_for(reference.transport, self.config.settings.fetcher)
+        machine = Machine(DirectoryVolume(Path("/")), PurePosixPath("run/bootc"))
+        fetcher = plugin.open(self._context(machine), self.config.options(plugin))
+        try:
+            yield fetcher
+        finally:
+            fetcher.close()
+
+    def _transaction(
+        self,
+        machine: Machine,
+        plugin: BackendPlugin[Any],
+        bootloader: BootloaderPlugin[Any],
+        system: System | None,
+    ) -> Transaction:
+        state = State.of(machine)
+        directory = machine.sysroot.path(state.spool)
+        return Transaction(
+            context=self._context(machine),
+            backend=self._open_backend(machine, plugin),
+            bootloader=self._open_bootloader(machine, bootloader),
+            hooks=self.plugins.hooks(self.report),
+            references=state.references,
+            platform=platform.current(),
+            lock=lambda: host.lock(machine),
+            open_streams=lambda source, store: self._streams(source, store, directory),
+            shielded=self.signals.shielded,
+            prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
+            stateroot=system.stateroot if system else "default",
+        )
+
+    def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:
+        missing = store.missing(source.image)
+        return FetchedLayers(source, missing, directory, self.report, self.signals.check_cancelled)
+
+    def _bootloader(self, machine: Machine, system: System | None) -> BootloaderPlugin[Any]:
+        name = self.selection.bootloader or (system.bootloader if system else self.config.settings.bootloader)
+        if name:
+            return self.plugins.bootloader(name)
+        probed = self.plugins.probe_bootloaders(machine)
+        if not probed:
+            raise HostError("no known bootloader starts this machine", "choose one with --bootloader")
+        return probed[0]
+
+    def _open_backend(self, machine: Machine, plugin: BackendPlugin[Any]) -> Backend:
+        return plugin.open(self._context(machine), self.config.options(plugin))
+
+    def _open_bootloader(self, machine: Machine, plugin: BootloaderPlugin[Any]) -> Bootloader:
+        return plugin.open(self._context(machine), self.config.options(plugin))
+
+    def _context(self, machine: Machine) -> Context:
+        return Context(machine, self.report, self.signals.check_cancelled)
+
+    def _with_disk(self, machine: Machine, stack: ExitStack, prepared: PreparedDisk | None = None) -> Machine:
+        """The machine with its filesystem, its disk and its ESP, where it has one."""
+        disks = (prepared.disk,) if prepared else blockdev.disks(machine.root)
+        location = prepared.esp if prepared else blockdev.find_esp(machine.root)
+        esp = stack.enter_context(blockdev.open_esp(location)) if location else None
+        filesystem = prepared.filesystem if prepared else blockdev.filesystem(machine.root)
+        return evolve(machine, filesystem=filesystem, disk=disks[0] if disks else None, esp=esp)
