@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +53,7 @@ def pack(tree: Path, before: State, folder: Path, comment: str, mtime: int) -> L
 
     `mtime` (seconds) is the latest modification time that the layer shows, so that equal trees give equal layers.
     """
+    tree, folder = tree.resolve(), folder.resolve()
     after = state_of(tree)
     changed = sorted(name for name, status in after.items() if before.get(name) != status)
     removed = [name for name in sorted(before) if name not in after and os.path.dirname(name) in {"", *after}]
@@ -70,7 +71,8 @@ def pack(tree: Path, before: State, folder: Path, comment: str, mtime: int) -> L
             *("--no-recursion", "--null", "--verbatim-files-from"),
             *("-C", f"{scratch}/whiteouts", f"--files-from={lists[0]}", "-C", str(tree), f"--files-from={lists[1]}"),
         ]
-        return _compress(command, folder, comment)
+        packed = _compress(command, Path(scratch, "blob"), comment)
+        return replace(packed, blob=packed.blob.rename(folder / packed.digest.removeprefix("sha256:")))
 
 
 def _list(path: Path, names: Iterable[str]) -> Path:
@@ -78,23 +80,18 @@ def _list(path: Path, names: Iterable[str]) -> Path:
     return path
 
 
-def _compress(command: Sequence[str], folder: Path, comment: str) -> Layer:
+def _compress(command: Sequence[str], blob: Path, comment: str) -> Layer:
     plain, packed = hashlib.sha256(), hashlib.sha256()
     gzip = zlib.compressobj(6, wbits=31)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as out:
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
-            assert tar.stdout is not None
-            while chunk := tar.stdout.read(1 << 20):
-                plain.update(chunk)
-                _write(out, gzip.compress(chunk), packed)
+    with blob.open("wb") as out, subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
+        assert tar.stdout is not None
+        while chunk := tar.stdout.read(1 << 20):
+            plain.update(chunk)
+            _write(out, gzip.compress(chunk), packed)
         _write(out, gzip.flush(), packed)
-        size = out.tell()
     if tar.returncode:
         raise subprocess.CalledProcessError(tar.returncode, list(command))
-    blob = folder / packed.hexdigest()
-    os.chmod(out.name, 0o644)
-    os.replace(out.name, blob)
-    return Layer(blob, f"sha256:{packed.hexdigest()}", size, f"sha256:{plain.hexdigest()}", comment)
+    return Layer(blob, f"sha256:{packed.hexdigest()}", blob.stat().st_size, f"sha256:{plain.hexdigest()}", comment)
 
 
 def _write(out: "IO[bytes]", data: bytes, digest: "hashlib._Hash") -> None:
