@@ -1,0 +1,58 @@
+"""Signals that ask an operation to end: noted when they come, obeyed where it is safe."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from bootc.errors import CancelledError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_REASONS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted", signal.SIGHUP: "the terminal was closed"}
+
+
+class Cancellation:
+    """One per command. The signals only set a flag, however often they come; `check` turns it into an error."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        """why the operation shall end; None: it shall not"""
+        self._shields = 0
+
+    @contextmanager
+    def active(self) -> Iterator[Cancellation]:
+        """Note the signals in here. Those that were ignored (nohup, a shell's background job) stay so."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            for number, handler in before.items():
+                if handler is not signal.SIG_IGN:
+                    signal.signal(number, self._note)
+            yield self
+        finally:
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise CancelledError if the operation shall end; call it in every long loop, from any thread."""
+        if self.reason is not None and not self._shields:
+            raise CancelledError(self.reason)
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Nothing is cancelled in here: for the steps that belong together. What came is obeyed at the next `check`."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def cancel(self, reason: str) -> None:
+        """Ask for the end without a signal. The first reason is kept."""
+        self.reason = self.reason or reason
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.cancel(_REASONS.get(signal.Signals(number), "interrupted"))
