@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from bootc import blockdev, host, platform, spool
+from bootc import blockdev, platform, spool
 from bootc.bootloader import Bootloader
 from bootc.config import Config
 from bootc.deployment import Deployment
@@ -20,6 +20,7 @@ from bootc.errors import BackendMismatchError, HostError
 from bootc.events import Report
 from bootc.fetcher import Fetcher, Source
 from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
+from bootc.host import Cancellation, Lock, is_booted, locate
 from bootc.image import ImageReference
 from bootc.machine import Firmware, Machine
 from bootc.plugins import Plugins
@@ -70,7 +71,7 @@ class Session:
 
     selection: Selection
     report: Report
-    signals: host.Signals = field(factory=host.Signals)
+    cancellation: Cancellation = field(factory=Cancellation)
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -88,22 +89,21 @@ class Session:
 
     def find(self) -> tuple[Machine, BackendPlugin[Any]] | None:
         """The installed system and its backend; None where nothing of ours is installed."""
-        machine = host.open_machine(self.selection.sysroot)
-        if machine is None:
+        if self.selection.sysroot is None and not is_booted():
             return None
-        backends = self.plugins.backends()
-        found = find_system(machine.sysroot, [plugin.state for plugin in backends.values()])
+        location = locate(self.selection.sysroot)
+        found = find_system(location.volume, [plugin.state for plugin in self.plugins.backends().values()])
         if found:
             name = found[1].backend
         else:
-            probed = self.plugins.probe_backends(machine.sysroot)
+            probed = self.plugins.probe_backends(location.volume)
             if not probed:
                 return None
             name = probed[0].name
         if self.selection.backend not in (None, name):
             raise BackendMismatchError(str(self.selection.backend), name)
         plugin = self.plugins.backend(name)
-        return evolve(machine, state=plugin.state), plugin
+        return location.machine(plugin.state), plugin
 
     def reader(self) -> OpenSystem | None:
         """The installed system, for commands that only read; takes no lock."""
@@ -115,7 +115,7 @@ class Session:
 
     @contextmanager
     def writer(self) -> Iterator[Transaction]:
-        """A transaction on the installed system. `host.prepare` must have run before."""
+        """A transaction on the installed system. `host.prepare_to_write` must have run before."""
         found = self.find()
         if found is None:
             raise HostError("System not booted via bootc", "use --sysroot PATH for a system that is not booted")
@@ -181,16 +181,16 @@ class Session:
             hooks=self.plugins.hooks(self.report),
             references=state.references,
             platform=platform.current(),
-            lock=lambda: host.lock(machine),
+            lock=Lock.of(machine).hold,
             open_streams=lambda source, store: self._streams(source, store, directory),
-            shielded=self.signals.shielded,
+            shielded=self.cancellation.shielded,
             prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
             stateroot=system.stateroot if system else "default",
         )
 
     def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:
         missing = store.missing(source.image)
-        return FetchedLayers(source, missing, directory, self.report, self.signals.check_cancelled)
+        return FetchedLayers(source, missing, directory, self.report, self.cancellation.check)
 
     def _bootloader(self, machine: Machine, system: System | None) -> BootloaderPlugin[Any]:
         name = self.selection.bootloader or (system.bootloader if system else self.config.settings.bootloader)
@@ -208,7 +208,7 @@ class Session:
         return plugin.open(self._context(machine), self.config.options(plugin))
 
     def _context(self, machine: Machine) -> Context:
-        return Context(machine, self.report, self.signals.check_cancelled)
+        return Context(machine, self.report, self.cancellation.check)
 
     def _with_disk(self, machine: Machine, stack: ExitStack, prepared: PreparedDisk | None = None) -> Machine:
         """The machine with its filesystem, its disk and its ESP, where it has one."""
