@@ -18,7 +18,7 @@ _CAP_SYS_ADMIN = 21
 _READ_ONLY = "Cannot perform this operation: {} is on a read-only block device (e.g. a live ISO)"
 
 
-def prepare_to_write(sysroot: Path | None = None) -> Location:
+def prepare(sysroot: Path | None = None) -> Location:
     """Everything before a changing command, in order; returns where the system lies. Raises HostError, TargetError.
 
     An explicit sysroot may be changed from inside a container, the running system may not. On the running system

@@ -15,6 +15,9 @@ from bootc.machine import Machine
 KERNEL_ARGUMENT = "bootc.deployment"
 """`bootc.deployment=ID` on the kernel command line marks a system that we booted without ostree"""
 
+UNKNOWN_STATE = PurePosixPath("bootc")
+"""stands for the state directory until the backend is known; nothing is written there"""
+
 
 @frozen
 class Location:
@@ -58,9 +61,17 @@ def locate(sysroot: Path | None = None, root: Path = Path("/"), observer: Observ
 
 
 def open_machine(
-    sysroot: Path | None, state: PurePosixPath, root: Path = Path("/"), observer: Observer | None = None
-) -> Machine:
-    """`locate` and `Location.machine` in one, where the state directory is known."""
+    sysroot: Path | None = None,
+    state: PurePosixPath = UNKNOWN_STATE,
+    root: Path = Path("/"),
+    observer: Observer | None = None,
+) -> Machine | None:
+    """The machine at `locate`; None if no sysroot is given and the running system is not ours. Raises TargetError.
+
+    Where the records are depends on the backend, which is read from the sysroot: `state` may be given later.
+    """
+    if sysroot is None and not is_booted(root):
+        return None
     return locate(sysroot, root, observer).machine(state)
 
 

@@ -14,8 +14,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REASONS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted", signal.SIGHUP: "the terminal was closed"}
 
 
-class Cancellation:
-    """One per command. The signals only set a flag, however often they come; `check` turns it into an error."""
+class Signals:
+    """One per command. Signals only set a flag, however often they come; `check_cancelled` turns it into an error."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -23,7 +23,7 @@ class Cancellation:
         self._shields = 0
 
     @contextmanager
-    def active(self) -> Iterator[Cancellation]:
+    def active(self) -> Iterator[Signals]:
         """Note the signals in here. Those that were ignored (nohup, a shell's background job) stay so."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         try:
@@ -36,14 +36,14 @@ class Cancellation:
                 if handler is not None:
                     signal.signal(number, handler)
 
-    def check(self) -> None:
+    def check_cancelled(self) -> None:
         """Raise CancelledError if the operation shall end; call it in every long loop, from any thread."""
         if self.reason is not None and not self._shields:
             raise CancelledError(self.reason)
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """Nothing is cancelled in here: for the steps that belong together. What came is obeyed at the next `check`."""
+        """Nothing is cancelled in here: for steps that belong together. What came is obeyed by the next check."""
         self._shields += 1
         try:
             yield

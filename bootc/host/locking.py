@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -63,6 +63,11 @@ class Holder:
         """As it stands in the record."""
         fields = {"pid": self.pid, "started": self.started, "command": self.command, "since": self.since}
         return json.dumps(fields).encode()
+
+
+def lock(machine: Machine) -> AbstractContextManager[None]:
+    """Be the only writer of this sysroot; see `Lock.hold`."""
+    return Lock.of(machine).hold()
 
 
 @frozen
