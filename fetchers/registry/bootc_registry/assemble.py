@@ -12,9 +12,6 @@ from bootc.image import Descriptor, Digest, Image, ImageReference, Layer
 from bootc.manifest import MANIFEST_LIMIT, Manifest, choose, diff_ids, parse
 from bootc.platform import Platform
 
-_DEPTH = 4
-"""indexes within indexes"""
-
 Load = Callable[[Descriptor], bytes]
 """Fetches what a descriptor names, at most MANIFEST_LIMIT bytes; it is verified here."""
 
@@ -66,11 +63,12 @@ def require_digest(data: bytes, digest: Digest, source: str) -> None:
 
 
 def _descend(top: Document, platform: Platform, load: Load, source: str) -> tuple[Document, Manifest]:
-    document = top
-    for _ in range(_DEPTH):
-        parsed = parse(document.data, document.media_type, source)
-        if isinstance(parsed, Manifest):
-            return document, parsed
-        chosen = choose(parsed, platform, source)
-        document = Document(load_verified(chosen, load, source), chosen.media_type, chosen.digest)
-    raise ProtocolError(source, f"more than {_DEPTH - 1} indexes within each other")
+    parsed = parse(top.data, top.media_type, source)
+    if isinstance(parsed, Manifest):
+        return top, parsed
+    chosen = choose(parsed, platform, source)
+    document = Document(load_verified(chosen, load, source), chosen.media_type, chosen.digest)
+    inner = parse(document.data, document.media_type, source)
+    if not isinstance(inner, Manifest):
+        raise ProtocolError(source, "an index within an index")
+    return document, inner

@@ -21,7 +21,7 @@ from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
 
 if TYPE_CHECKING:
-    from requests import Session
+    from bootc_registry.adapter import ContextAdapter
 
 USER_AGENT = f"bootc/{__version__}"
 
@@ -58,10 +58,12 @@ class Answer:
 
     def read(self, size: int) -> bytes:
         """What one receive gives, at most `size` bytes; b"" at the end. Raises Interruption."""
+        from urllib3.exceptions import HTTPError
+
         started = time.monotonic()
         try:
             data = _receive(self._raw, min(size, _RECEIVE))
-        except Exception as error:
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
             self.close()
             raise _explained(error) from error
         self._require_pace(time.monotonic() - started, len(data))
@@ -127,11 +129,15 @@ class Answer:
 
 
 class Http:
-    """Sessions with all hosts that one fetcher talks to. For several threads."""
+    """Connections to all hosts that one fetcher talks to. For several threads.
+
+    The adapters of requests are used without its Session, which reads the whole body of a redirect, keeps cookies and
+    looks into ~/.netrc.
+    """
 
     def __init__(self, options: RegistryOptions, root: Path = Path("/")) -> None:
         self._options, self._root = options, root
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._adapters: dict[tuple[str, str], ContextAdapter] = {}
         self._open: set[Answer] = set()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -148,23 +154,25 @@ class Http:
     ) -> Answer:
         """One request; any status is an answer. `certificates` is the host's name in certs.d, if it differs.
 
-        Raises Interruption, and NetworkError for what no second try can mend.
+        Raises Interruption; NetworkError or ProtocolError for what no second try can mend.
         """
         import requests
+        from urllib3.exceptions import HTTPError
 
         parts = urlsplit(url)
-        session = self._session(parts.scheme, certificates or parts.netloc)
+        adapter = self._adapter(parts.scheme, certificates or parts.netloc)
         fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         try:
-            response = session.send(
+            response = adapter.send(
                 requests.Request(method, url, headers=fields, data=data).prepare(),
                 stream=True,
-                allow_redirects=False,
                 timeout=(self._options.connect_timeout, self._options.read_timeout),
                 verify=not self._options.is_insecure(certificates or parts.netloc),
                 proxies=requests.utils.get_environ_proxies(url),
             )
-        except requests.RequestException as error:
+        except ValueError as error:
+            raise ProtocolError(source, f"{parts.netloc}: an address or a header that cannot be used") from error
+        except (HTTPError, HTTPException, OSError) as error:
             raise _failure(error, parts.netloc, source) from error
         patience = self._options.read_timeout
         return self._tracked(Answer(url, response.status_code, response.headers, response.raw, patience))
@@ -179,12 +187,12 @@ class Http:
         """End all connections; threads that wait for data get an Interruption."""
         with self._lock:
             self._is_closed = True
-            answers, sessions = list(self._open), list(self._sessions.values())
+            answers, adapters = list(self._open), list(self._adapters.values())
             self._open.clear()
         for answer in answers:
             answer.abort()
-        for session in sessions:
-            session.close()
+        for adapter in adapters:
+            adapter.close()
 
     def _tracked(self, answer: Answer) -> Answer:
         with self._lock:
@@ -194,24 +202,16 @@ class Http:
         answer.close()
         raise Interruption("the fetcher was closed")
 
-    def _session(self, scheme: str, authority: str) -> Session:
-        with self._lock:
-            known = self._sessions.get((scheme, authority))
-            if known is None:
-                known = self._sessions[scheme, authority] = self._new_session(scheme, authority)
-            return known
-
-    def _new_session(self, scheme: str, authority: str) -> Session:
-        import requests
-
+    def _adapter(self, scheme: str, authority: str) -> ContextAdapter:
         from bootc_registry.adapter import ContextAdapter
 
-        session = requests.Session()
-        session.trust_env = False
-        is_insecure = self._options.is_insecure(authority)
-        context = context_for(authority, is_insecure=is_insecure, root=self._root) if scheme == "https" else None
-        session.mount(f"{scheme}://", ContextAdapter(context, self._options.connections))
-        return session
+        with self._lock:
+            known = self._adapters.get((scheme, authority))
+            if known is None:
+                is_insecure = self._options.is_insecure(authority)
+                context = context_for(authority, is_insecure=is_insecure, root=self._root) if scheme == "https" else None
+                known = self._adapters[scheme, authority] = ContextAdapter(context, self._options.connections)
+            return known
 
 
 def _receive(raw: Any, size: int) -> bytes:
