@@ -1,0 +1,159 @@
+"""GRUB, made by the image's own grub-mkimage, with a static grub.cfg that follows the backend's boot directory.
+
+The backend's switch (ostree: the link /boot/loader) is the switch of the menu. Nothing is written after the install,
+but what GRUB will read is read back and compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from bootc import blockdev, platform
+from bootc.blockdev import PartitionTable
+from bootc.bootloader import Bootloader
+from bootc.bootloaders import grub_bios, grub_config, grub_image, grub_menu, support
+from bootc.bootloaders.bls import Keys
+from bootc.bootloaders.paths import boot_directory, boot_root, on_machine
+from bootc.bootloaders.support import Kind
+from bootc.deployment import BootEntry, BootMenu, DeploymentId, KernelArguments
+from bootc.durable import Volume
+from bootc.errors import BootloaderError, UnsupportedPairError
+from bootc.machine import Filesystem, Firmware, Machine
+from bootc.platform import ESP_TYPE
+from bootc.storage import MenuFormat, Tree
+
+NAME = "grub"
+
+_DIRECTORY = PurePosixPath("boot/loader/entries")
+
+
+class Grub(Bootloader):
+    """Before 2.14 GRUB reads a syslinux.cfg that the backend keeps, from then on the entries themselves.
+
+    `menu_format` is what the installed grub.cfg reads; after `check`, what the image's GRUB can read.
+    """
+
+    def __init__(self, machine: Machine, timeout: int = 3) -> None:
+        self._machine, self._timeout = machine, timeout
+        self.menu_format = self._installed_format()
+
+    # ------------------------------------------------------------ the bootloader itself
+
+    def check(self, tree: Tree) -> None:
+        support.require(NAME, self._machine.firmware, self._filesystem)
+        if blockdev.is_mapped(boot_directory(self._machine)):
+            raise UnsupportedPairError(NAME, "/boot is on LVM, RAID or an encrypted device", "use a plain partition")
+        if self._filesystem is None or self._filesystem.uuid is None:
+            raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")
+        self._esp.free()
+        for target in self._targets():
+            grub_image.require(tree, target)
+        if Firmware.BIOS in self._machine.firmware:
+            grub_bios.place(self._table())
+        self.menu_format = grub_image.menu_format(tree, self._targets()[0])
+
+    def install(self, tree: Tree) -> None:
+        self.check(tree)
+        if Firmware.UEFI in self._machine.firmware:
+            self._install_efi(tree)
+        self._esp.make_directories(grub_config.FOLDER)
+        self._put(grub_config.PATH, self._config())
+        if Firmware.BIOS in self._machine.firmware:
+            self._install_bios(tree)
+
+    # ------------------------------------------------------------ the menu
+
+    def read(self) -> BootMenu:
+        """What GRUB will offer. Deployments are named by the directory that their options lead to."""
+        return BootMenu(tuple(map(self._entry, self._found())), directory=_DIRECTORY)
+
+    def write(self, menu: BootMenu, tries: int | None = None) -> None:
+        kind = Kind.OWN if menu.directory is None else Kind.DIRECTORY
+        support.require(NAME, self._machine.firmware, self._filesystem, kind)
+        if menu.directory != _DIRECTORY:
+            raise UnsupportedPairError(NAME, f"follows {_DIRECTORY}, not {menu.directory}")
+        for entry in (*menu.prepared, *menu.entries[:1]):
+            grub_menu.require_plain(entry, self.menu_format)
+        if menu.entries:
+            default = menu.entries[0]
+            sources = [on_machine(self._machine, path) for path in (default.kernel, *default.initramfs)]
+            grub_menu.require_default(self._found(), default, sources, boot_root(self._machine), self._machine.root)
+
+    # ------------------------------------------------------------ parts
+
+    @property
+    def _esp(self) -> Volume:
+        if self._machine.esp is None:
+            raise BootloaderError(NAME, "this machine has no EFI system partition", "create one; BIOS needs it too")
+        return self._machine.esp
+
+    @property
+    def _filesystem(self) -> Filesystem | None:
+        return self._machine.boot_filesystem or self._machine.filesystem
+
+    def _targets(self) -> tuple[str, ...]:
+        efi = (grub_image.efi_target(platform.current()),) if Firmware.UEFI in self._machine.firmware else ()
+        return (*efi, *((grub_image.BIOS_TARGET,) if Firmware.BIOS in self._machine.firmware else ()))
+
+    def _table(self) -> PartitionTable:
+        table = blockdev.read_table(self._machine.disk) if self._machine.disk else None
+        if table is None:
+            raise BootloaderError(NAME, "the disk that BIOS firmware starts is not known, or has no partition table")
+        return table
+
+    def _install_efi(self, tree: Tree) -> None:
+        image = grub_image.make(tree, self._targets()[0], grub_config.PREFIX)
+        suffix = platform.current().efi_suffix
+        for path in (f"EFI/BOOT/BOOT{suffix.upper()}.EFI", f"{grub_config.FOLDER}/grub{suffix}.efi"):
+            self._esp.make_directories(PurePosixPath(path).parent)
+            self._put(PurePosixPath(path), image)
+
+    def _install_bios(self, tree: Tree) -> None:
+        """core.img finds grub.cfg by the number of the ESP on the drive that it was started from."""
+        table = self._table()
+        esp = table.find(ESP_TYPE)
+        if esp is None:
+            raise BootloaderError(NAME, f"{table.disk} has no EFI system partition for grub.cfg")
+        core = grub_image.make(tree, grub_image.BIOS_TARGET, f"(,gpt{esp.number}){grub_config.PREFIX}")
+        grub_bios.embed(table, grub_image.read(tree, grub_image.BIOS_TARGET, "boot.img"), core)
+
+    def _config(self) -> bytes:
+        if self._filesystem is None or self._filesystem.uuid is None:
+            raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")
+        loader = PurePosixPath("/loader" if self._machine.boot_filesystem else "/boot/loader")
+        return grub_config.render(self.menu_format, self._filesystem.uuid, loader, self._timeout)
+
+    def _put(self, path: PurePosixPath, data: bytes) -> None:
+        if self._esp.read_optional(path) != data:
+            self._esp.replace(path, data)
+
+    def _installed_format(self) -> MenuFormat:
+        """By the grub.cfg on the ESP; where there is none (yet), by what the backend keeps."""
+        config = self._machine.esp.read_optional(grub_config.PATH) if self._machine.esp else None
+        found = grub_config.format_of(config) if config else None
+        has_syslinux = (boot_directory(self._machine) / "loader/syslinux.cfg").exists()
+        return found or (MenuFormat.SYSLINUX if has_syslinux else MenuFormat.BLS)
+
+    def _found(self) -> tuple[Keys, ...]:
+        loader = boot_directory(self._machine) / "loader"
+        try:
+            if self.menu_format is MenuFormat.SYSLINUX:
+                return grub_menu.read_syslinux((loader / "syslinux.cfg").read_bytes())
+            return grub_menu.read_entries(loader / "entries")
+        except FileNotFoundError:
+            return ()
+
+    def _entry(self, keys: Keys) -> BootEntry:
+        root = grub_menu.root_of(keys, self._machine.root)
+        return BootEntry(
+            DeploymentId(root.name if root else keys.title),
+            keys.title,
+            keys.version,
+            self._below_sysroot(keys.linux),
+            tuple(map(self._below_sysroot, keys.initrd)),
+            KernelArguments.parse(keys.options),
+        )
+
+    def _below_sysroot(self, path: str) -> PurePosixPath:
+        relative = PurePosixPath(path.lstrip("/"))
+        return "boot" / relative if self._machine.boot_filesystem else relative

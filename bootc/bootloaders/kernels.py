@@ -1,0 +1,128 @@
+"""Kernels and initramfs images on an ESP, in `bootc/DIGEST/`, shared by all entries that have the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from attrs import frozen
+
+from bootc.durable import TEMPORARY, Volume
+from bootc.errors import BootloaderError, FileSystemError, NoSpaceError
+
+FOLDER = PurePosixPath("bootc")
+_CHUNK = 1 << 20
+_SLACK = 64 * 1024
+"""bytes that a file may take beyond its size: clusters and directory entries"""
+
+
+@frozen
+class File:
+    """A file to be on the ESP: its place there, where it comes from, its size in bytes and SHA-256."""
+
+    path: PurePosixPath
+    source: Path
+    size: int
+    digest: str
+
+
+@frozen
+class Kernel:
+    """A kernel and what is loaded with it."""
+
+    linux: File
+    initrd: tuple[File, ...]
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All of them, the kernel first."""
+        return (self.linux, *self.initrd)
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """The directory that holds them."""
+        return self.linux.path.parent
+
+
+class Measurer:
+    """Reads source files to know their digests; one that did not change since is not read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, int, int, int], str] = {}
+
+    def kernel(self, sources: Sequence[Path]) -> Kernel:
+        """Where a kernel (the first source) and its initramfs images belong: named by the SHA-256 over all digests."""
+        measured = [(source, *self._measure(source)) for source in sources]
+        name = hashlib.sha256("".join(digest for _, _, digest in measured).encode()).hexdigest()
+        names = ["linux", *(f"initrd{number or ''}" for number in range(len(sources) - 1))]
+        files = [
+            File(FOLDER / name / file, source, size, digest)
+            for file, (source, size, digest) in zip(names, measured, strict=True)
+        ]
+        return Kernel(files[0], tuple(files[1:]))
+
+    def _measure(self, source: Path) -> tuple[int, str]:
+        try:
+            with source.open("rb") as file:
+                found = os.fstat(file.fileno())
+                key = (source, found.st_ino, found.st_size, found.st_ctime_ns)
+                if key not in self._known:
+                    self._known[key] = _digest(file)
+        except OSError as error:
+            raise FileSystemError(str(source), error.strerror or str(error)) from error
+        return found.st_size, self._known[key]
+
+
+def missing(esp: Volume, kernels: Sequence[Kernel]) -> tuple[File, ...]:
+    """The files that are not on the ESP yet, each once."""
+    files = dict.fromkeys(file for kernel in kernels for file in kernel.files)
+    return tuple(file for file in files if esp.size(file.path) != file.size)
+
+
+def require_room(esp: Volume, files: Sequence[File], entries: int) -> None:
+    """Raise NoSpaceError unless these files and so many entries fit."""
+    required = sum(file.size + _SLACK for file in files) + entries * _SLACK
+    available = esp.free()
+    if required > available:
+        raise NoSpaceError("kernels and initramfs images", "the EFI system partition", available, required)
+
+
+def copy(esp: Volume, files: Sequence[File]) -> None:
+    """Copy files to the ESP, each whole or not at all, and read them back."""
+    for file in files:
+        esp.make_directories(file.path.parent)
+        esp.replace(file.path, _chunks(file.source))
+        with esp.open(file.path) as copied:
+            if _digest(copied) != file.digest:
+                raise BootloaderError("systemd-boot", f"/{file.path} on the ESP is not the same as {file.source}")
+
+
+def sweep(esp: Volume, keep: Sequence[PurePosixPath]) -> None:
+    """Remove kernel folders but these, and files that a power cut left half written."""
+    for name in esp.names(FOLDER):
+        if FOLDER / name not in keep:
+            esp.remove(FOLDER / name)
+    for folder in keep:
+        remove_leftovers(esp, folder)
+
+
+def remove_leftovers(esp: Volume, folder: PurePosixPath) -> None:
+    """Remove temporary files that were never renamed."""
+    for name in esp.names(folder):
+        if name.startswith(TEMPORARY):
+            esp.remove(folder / name)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(source: Path) -> Iterator[bytes]:
+    with source.open("rb") as file:
+        yield from iter(lambda: file.read(_CHUNK), b"")
