@@ -1,0 +1,48 @@
+"""The one door to GObject introspection, and how its errors become ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gi
+
+from bootc.errors import BootcError, NoSpaceError, StoreError
+
+gi.require_version("OSTree", "1.0")
+from gi.repository import Gio, GLib, OSTree  # noqa: E402
+
+__all__ = ["GLib", "Gio", "OSTree", "explain", "is_not_found", "translated"]
+
+_FULL = ("No space left on device", "Disk quota exceeded", "would be exceeded, at least")
+"""the last one is ostree's own reserve, `min-free-space-*`"""
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn what libostree reports into StoreError or NoSpaceError; `where` says what was worked on."""
+    try:
+        yield
+    except GLib.Error as error:
+        raise explain(error, where) from error
+
+
+def explain(error: GLib.Error, where: str) -> BootcError:
+    """The typed error for one of libostree's."""
+    message = str(error.message)
+    is_full = error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.NO_SPACE)
+    if is_full or any(phrase in message for phrase in _FULL):
+        return NoSpaceError("ostree objects", where)
+    return StoreError(where, message)
+
+
+def is_not_found(error: GLib.Error) -> bool:
+    """Whether an error says that something is not there."""
+    return bool(error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.NOT_FOUND))
+
+
+def file(path: Path) -> Gio.File:
+    """A path as GIO names it."""
+    return Gio.File.new_for_path(os.fspath(path))

@@ -1,0 +1,87 @@
+"""One ordinary layer into one commit: a feeder thread writes a cleaned tar stream into a pipe that libostree reads."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bootc.fetcher import Readable
+from bootc.layers import END_OF_ARCHIVE, EntryKind, padding, read_layer, write_entry
+from bootc_ostree.filter import LayerFilter
+from bootc_ostree.glib import GLib, OSTree
+
+_SET_PIPE_SIZE = 1031
+_PIPE = 1 << 20
+_BUFFER = 1 << 16
+
+
+@contextmanager
+def transaction(repo: OSTree.Repo) -> Iterator[None]:
+    """Objects and refs written inside are there together, synced, when it ends; after an error, none of them."""
+    repo.prepare_transaction(None)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(GLib.Error):
+            repo.abort_transaction(None)
+        raise
+    repo.commit_transaction(None)
+
+
+def write_tree(repo: OSTree.Repo, stream: Readable, filter: LayerFilter) -> OSTree.RepoFile:
+    """Write the objects of a layer inside a transaction; returns the root for a commit.
+
+    libostree takes a stream that ends too early for a whole one, so what the feeder met is looked at before anything
+    is made of the tree: whatever it raised is raised here.
+    """
+    tree = OSTree.MutableTree.new()
+    reader, writer = os.pipe()
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writer, _SET_PIPE_SIZE, _PIPE)
+    feeder = _Feeder(stream, filter, writer)
+    feeder.start()
+    failure: GLib.Error | None = None
+    try:
+        repo.write_archive_to_mtree_from_fd(reader, tree, None, True, None)
+        while os.read(reader, _BUFFER):
+            pass
+    except GLib.Error as error:
+        failure = error
+    finally:
+        os.close(reader)
+        feeder.join()
+    feeder.raise_first(failure)
+    return repo.write_mtree(tree, None)[1]
+
+
+class _Feeder(threading.Thread):
+    """Reads, checks and rewrites a layer while libostree stores it."""
+
+    def __init__(self, stream: Readable, filter: LayerFilter, writer: int) -> None:
+        super().__init__(name="ostree-feeder", daemon=True)
+        self._stream, self._filter, self._writer = stream, filter, writer
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with open(self._writer, "wb", _BUFFER) as pipe:
+                for source, content in read_layer(self._stream):
+                    for entry, body in self._filter.rewrite(source, content):
+                        pipe.write(write_entry(entry))
+                        if entry.kind is EntryKind.FILE and entry.size:
+                            body.copy_to(pipe.write)
+                            pipe.write(padding(entry.size))
+                pipe.write(END_OF_ARCHIVE)
+        except BaseException as error:
+            self._error = error
+
+    def raise_first(self, failure: GLib.Error | None) -> None:
+        """Raise what went wrong here, or else what libostree met: a broken pipe is only the echo of that."""
+        if self._error and not (failure and isinstance(self._error, BrokenPipeError)):
+            raise self._error from failure
+        if failure:
+            raise failure

@@ -1,0 +1,79 @@
+"""Boot entries as libostree writes them, made the same whatever its version.
+
+Releases before 2023.2 do not know `sysroot.bootprefix`, and those before 2023.6 put the stateroot into the names of
+entries. libostree reads either form, so each step here leaves a menu that boots and that libostree can load.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from bootc.durable import DirectoryVolume
+from bootc.storage import MenuFormat
+from bootc_ostree.glib import GLib, OSTree, translated
+from bootc_ostree.sysroot import REPOSITORY
+
+BOOT = PurePosixPath("boot")
+ENTRIES = BOOT / "loader/entries"
+_LOADER = BOOT / "loader"
+_SYSLINUX = "syslinux.cfg"
+_OLD_NAME = re.compile(r"(ostree-[0-9]+(?:\+[0-9-]+)?)-.+\.conf")
+_OLD_PATH = re.compile(rb"^((?:linux|initrd|devicetree|fdtdir)\s+)/ostree/", re.MULTILINE)
+
+
+def configure(sysroot: DirectoryVolume, repo: OSTree.Repo, menu_format: MenuFormat) -> None:
+    """Tell libostree how to write the menu, and prepare what its syslinux backend wants to find."""
+    config = repo.copy_config()
+    wanted = {
+        "bootloader": "syslinux" if menu_format is MenuFormat.SYSLINUX else "none",
+        "bootprefix": "true",
+        "readonly": "true",
+    }
+    if any(_value(config, key) != value for key, value in wanted.items()):
+        for key, value in wanted.items():
+            config.set_string("sysroot", key, value)
+        with translated(str(sysroot.path(PurePosixPath(REPOSITORY)))):
+            repo.write_config(config)
+    if menu_format is MenuFormat.SYSLINUX:
+        _prepare_syslinux(sysroot)
+
+
+def normalize(sysroot: DirectoryVolume) -> None:
+    """Give entries of an older libostree the paths and names of a current one."""
+    entries = _current(sysroot) / "entries"
+    for name in sysroot.names(entries):
+        if not name.startswith("ostree-"):
+            continue
+        text = sysroot.read(entries / name)
+        wanted = _OLD_PATH.sub(rb"\1/boot/ostree/", text)
+        if wanted != text:
+            sysroot.replace(entries / name, wanted)
+        match = _OLD_NAME.fullmatch(name)
+        if match:
+            sysroot.rename(entries / name, entries / f"{match[1]}.conf")
+
+
+def _value(config: GLib.KeyFile, key: str) -> str | None:
+    try:
+        return str(config.get_string("sysroot", key))
+    except GLib.Error:
+        return None
+
+
+def _current(sysroot: DirectoryVolume) -> PurePosixPath:
+    """The directory that the link `boot/loader` leads to."""
+    return BOOT / PurePosixPath(sysroot.read_link(_LOADER) or "loader").name
+
+
+def _prepare_syslinux(sysroot: DirectoryVolume) -> None:
+    """libostree keeps a syslinux.cfg only where it finds this link, and starts from the file that it leads to."""
+    if sysroot.read_link(_LOADER) is None:
+        sysroot.make_directories(BOOT / "loader.0")
+        sysroot.link("loader.0", _LOADER)
+    if sysroot.size(_current(sysroot) / _SYSLINUX) is None:
+        sysroot.replace(_current(sysroot) / _SYSLINUX, b"")
+    link, target = BOOT / "syslinux" / _SYSLINUX, f"../loader/{_SYSLINUX}"
+    if sysroot.read_link(link) != target:
+        sysroot.make_directories(link.parent)
+        sysroot.link(target, link)
