@@ -75,7 +75,7 @@ def _keys(cls: type) -> Mapping[str, tuple[str, Any]]:
 
 def _leaves(options: Any, path: KeyPath) -> list[tuple[KeyPath, object]]:
     found: list[tuple[KeyPath, object]] = []
-    for field in attrs.fields(type(options)):
+    for field in (attribute for attribute in attrs.fields(type(options)) if attribute.init):
         value, here = getattr(options, field.name), (*path, field.alias.replace("_", "-"))
         found += _leaves(value, here) if attrs.has(type(value)) else [(here, value)]
     return found
@@ -117,7 +117,7 @@ def _scalar(hint: Any, value: object, source: str, key: str) -> object:
     if get_origin(hint) is Literal:
         if any(value == choice and type(value) is type(choice) for choice in get_args(hint)):
             return value
-    elif hint is type(value):  # bool is an int, but true is no number of tries
+    elif hint is type(value) and hint is not float:  # bool is an int, but true is no number of tries
         return value
     raise ConfigError(source, key, f"must be {_name(hint)}")
 
