@@ -20,7 +20,7 @@ from bootc.errors import BackendMismatchError, HostError
 from bootc.events import Report
 from bootc.fetcher import Fetcher, Source
 from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
-from bootc.host import Cancellation, Lock, is_booted, locate
+from bootc.host import Lock, Signals, is_booted, locate
 from bootc.image import ImageReference
 from bootc.machine import Firmware, Machine
 from bootc.plugins import Plugins
@@ -71,7 +71,7 @@ class Session:
 
     selection: Selection
     report: Report
-    cancellation: Cancellation = field(factory=Cancellation)
+    signals: Signals = field(factory=Signals)
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -115,7 +115,7 @@ class Session:
 
     @contextmanager
     def writer(self) -> Iterator[Transaction]:
-        """A transaction on the installed system. `host.prepare_to_write` must have run before."""
+        """A transaction on the installed system. `host.prepare` must have run before."""
         found = self.find()
         if found is None:
             raise HostError("System not booted via bootc", "use --sysroot PATH for a system that is not booted")
@@ -183,14 +183,14 @@ class Session:
             platform=platform.current(),
             lock=Lock.of(machine).hold,
             open_streams=lambda source, store: self._streams(source, store, directory),
-            shielded=self.cancellation.shielded,
+            shielded=self.signals.shielded,
             prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
             stateroot=system.stateroot if system else "default",
         )
 
     def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:
         missing = store.missing(source.image)
-        return FetchedLayers(source, missing, directory, self.report, self.cancellation.check)
+        return FetchedLayers(source, missing, directory, self.report, self.signals.check_cancelled)
 
     def _bootloader(self, machine: Machine, system: System | None) -> BootloaderPlugin[Any]:
         name = self.selection.bootloader or (system.bootloader if system else self.config.settings.bootloader)
@@ -208,7 +208,7 @@ class Session:
         return plugin.open(self._context(machine), self.config.options(plugin))
 
     def _context(self, machine: Machine) -> Context:
-        return Context(machine, self.report, self.cancellation.check)
+        return Context(machine, self.report, self.signals.check_cancelled)
 
     def _with_disk(self, machine: Machine, stack: ExitStack, prepared: PreparedDisk | None = None) -> Machine:
         """The machine with its filesystem, its disk and its ESP, where it has one."""
