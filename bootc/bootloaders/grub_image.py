@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from bootc.errors import BootloaderError, MissingProgramError, ProgramError
@@ -17,10 +18,13 @@ _PROGRAMS = ("grub-mkimage", "grub2-mkimage")
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
 
 _NEEDED = (
-    "part_gpt part_msdos fat ext2 xfs btrfs normal linux search search_fs_uuid configfile test echo sleep boot minicmd"
-).split()
-_WELCOME = "loadenv true regexp ls cat reboot halt all_video gfxterm_background serial terminal".split()
+    *("part_gpt", "part_msdos", "fat", "ext2", "xfs", "btrfs"),
+    *("normal", "linux", "search", "search_fs_uuid", "configfile", "test", "echo", "sleep", "boot", "minicmd"),
+)
+_WELCOME = ("loadenv", "true", "ls", "cat", "reboot", "halt", "all_video", "serial", "terminal")
+"""for people at GRUB's prompt, where they exist; not `regexp`, which would expand * and ? in kernel arguments"""
 _OF_FORMAT = {MenuFormat.SYSLINUX: "syslinuxcfg", MenuFormat.BLS: "blsuki"}
+_IN_ROOT = 'set -e; root=$1; mount --bind "$2" "$root/tmp"; shift 2; exec chroot "$root" "$@" -o /tmp/image'
 _OF_BIOS = ("biosdisk", "linux16")
 
 
@@ -55,8 +59,9 @@ def make(tree: Tree, target: str, prefix: str) -> bytes:
     """An image for this target with everything built in; it loads no module from a disk. Raises BootloaderError."""
     known = _known_modules(tree, target)
     modules = [*_required(target, menu_format(tree, target)), *(name for name in _WELCOME if name in known)]
-    with tree.directory() as root:
-        return _run(root, (_program(tree), "-O", target, "-p", prefix, *modules))
+    with tree.directory() as root, tempfile.TemporaryDirectory(prefix="bootc-grub-") as folder:
+        _run(root, Path(folder), (_program(tree), "-O", target, "-p", prefix, *modules))
+        return Path(folder, "image").read_bytes()
 
 
 def read(tree: Tree, target: str, name: str) -> bytes:
@@ -67,10 +72,12 @@ def read(tree: Tree, target: str, name: str) -> bytes:
     return data
 
 
-def _run(root: Path, argv: tuple[str, ...]) -> bytes:
-    """Run a program of the image in its root; it needs nothing but files there."""
+def _run(root: Path, folder: Path, argv: tuple[str, ...]) -> None:
+    """Run a program of the image in its root, with `folder` as its /tmp: the root may be read-only, and grub-mkimage
+    syncs its output, which a pipe does not allow."""
+    shell = ("unshare", "--mount", "sh", "-c", _IN_ROOT, "sh", str(root), str(folder))
     try:
-        return Command(("chroot", str(root), *argv), "run grub-mkimage of the image").run().stdout
+        Command((*shell, *argv), "run grub-mkimage of the image").run()
     except (ProgramError, MissingProgramError) as error:
         raise BootloaderError("grub", f"grub-mkimage of the image failed: {error}") from error
 
