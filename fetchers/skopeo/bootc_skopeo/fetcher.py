@@ -114,7 +114,7 @@ class SkopeoFetcher(Fetcher):
         )
 
     def _note_conversion(self, data: bytes, digest: Digest, name: str) -> None:
-        if strict_json(data, name).get("mediaType", OCI_MANIFEST) != OCI_MANIFEST:
+        if strict_json(data, name).get("mediaType") != OCI_MANIFEST:
             raise IntegrityError(name, f"manifest does not have the digest {digest}")
         problem = f"{name}: skopeo converted the manifest to OCI; the image is known by its original digest {digest}"
         self._context.report(Notice(problem))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 from bootc_containers.auth import CredentialSources
 
 from bootc.image import ImageReference
@@ -16,7 +16,7 @@ from bootc.platform import Platform
 class Options:
     """Keys of the table `[fetchers.skopeo]`."""
 
-    insecure: tuple[str, ...] = field(default=(), converter=tuple)
+    insecure: tuple[str, ...] = ()
     """registries (HOST or HOST:PORT) that may be spoken to without TLS, or with certificates nobody vouches for"""
     authfile: str | None = None
     """credentials, containers-auth.json(5); instead of ostree's files"""

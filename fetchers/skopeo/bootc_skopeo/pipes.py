@@ -12,7 +12,7 @@ from contextlib import suppress
 from bootc.errors import FetchError, NetworkError, ProtocolError
 from bootc.image import Descriptor
 from bootc_skopeo.failures import failure
-from bootc_skopeo.proxy import Proxy, close_all, read_data
+from bootc_skopeo.proxy import Proxy, close_all
 
 CHUNK = 1 << 20
 _ERROR_LIMIT = 64 << 10
@@ -24,6 +24,8 @@ class Pipe(ABC):
     """A blob on its way. `is_whole` once the end was reached and skopeo said that nothing is missing."""
 
     is_whole: bool = False
+    _is_finishing: bool
+    """whether the proxy's next reply ends the data"""
 
     def __init__(self, proxy: Proxy, data: int, size: int | None) -> None:
         self._proxy, self._data, self._size = proxy, data, size
@@ -35,7 +37,7 @@ class Pipe(ABC):
         """At most `size` bytes; b"" at the end. Raises FetchError if the blob was cut or damaged."""
         if self.is_whole or size == 0:
             return b""
-        data = read_data(self._data, CHUNK if size < 0 else size, self._proxy)
+        data = self._proxy.read_data(self._data, CHUNK if size < 0 else size, self._is_finishing)
         self._received += len(data)
         if not data:
             self._finish()
@@ -55,6 +57,8 @@ class Pipe(ABC):
 
 class FinishedPipe(Pipe):
     """GetBlob: skopeo checks size and digest, and tells the result in the reply to FinishPipe."""
+
+    _is_finishing = True
 
     def __init__(self, proxy: Proxy, image: int, blob: Descriptor) -> None:
         # An unknown size is asked for as 0: skopeo sends everything, and complains at the end about the size alone.
@@ -78,6 +82,8 @@ class FinishedPipe(Pipe):
 class RawPipe(Pipe):
     """GetRawBlob: bytes as they come, and a second pipe for the error, if there is one."""
 
+    _is_finishing = False
+
     def __init__(self, proxy: Proxy, image: int, blob: Descriptor) -> None:
         reply = proxy.call("GetRawBlob", image, str(blob.digest), descriptors=2)
         self._error = reply.descriptors[1]
@@ -90,7 +96,7 @@ class RawPipe(Pipe):
 
     def _finish(self) -> None:
         text = bytearray()
-        while piece := read_data(self._error, _ERROR_LIMIT, self._proxy):
+        while piece := self._proxy.read_data(self._error, _ERROR_LIMIT, self._is_finishing):
             text += piece
             if len(text) > _ERROR_LIMIT:
                 break

@@ -20,7 +20,7 @@ from attrs import frozen
 from bootc.errors import NetworkError, ProtocolError, UnsupportedError
 from bootc.machine import Command, end
 from bootc_skopeo.failures import failure, last_words
-from bootc_skopeo.waiting import is_readable
+from bootc_skopeo.waiting import wait
 
 REPLY_PATIENCE = 900.0
 """seconds; opening an archive unpacks it first, and storage copies a layer to a temporary file before it answers"""
@@ -91,7 +91,7 @@ class Proxy:
         data = bytearray()
         try:
             self.send("FinishPipe", reply.pipe_id)
-            while piece := read_data(pipe, _CHUNK, self):
+            while piece := self.read_data(pipe, _CHUNK, is_finishing=True):
                 data += piece
                 if len(data) > limit:
                     raise self._broken(f"{method} brought more than {limit} bytes")
@@ -112,7 +112,7 @@ class Proxy:
 
     def receive(self) -> Reply:
         """The next reply. Raises the error that it reports."""
-        if not is_readable(self._socket.fileno(), self._check_cancelled, REPLY_PATIENCE):
+        if not wait([self._socket.fileno()], self._check_cancelled, REPLY_PATIENCE):
             raise NetworkError(self._reference, f"skopeo gave no answer in {REPLY_PATIENCE:.0f} seconds")
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._socket, _REPLY_LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
@@ -127,6 +127,20 @@ class Proxy:
         except BaseException:
             close_all(descriptors)
             raise
+
+    def read_data(self, pipe: int, size: int, is_finishing: bool) -> bytes:
+        """What a pipe has, at most `size` bytes; b"" at its end. Raises NetworkError after a long silence.
+
+        With FinishPipe under way its reply, or the end of the process, is the end of the data as well.
+        """
+        watched = [pipe, self._socket.fileno()] if is_finishing else [pipe]
+        ready = wait(watched, self._check_cancelled, DATA_PATIENCE)
+        if not ready:
+            raise NetworkError(self._reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
+        # What was written before the reply may have come between the looks at the pipe and at the socket.
+        if pipe in ready or wait([pipe], self._check_cancelled, 0):
+            return os.read(pipe, size)
+        return b""
 
     def close(self) -> None:
         """End the process; may be called twice. Who still reads from a pipe of it gets an end or an error."""
@@ -168,13 +182,6 @@ class Proxy:
         words = last_words(os.pread(self._log, _LOG_LIMIT, max(0, size - _LOG_LIMIT)))
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
         return self._broken(how + (f": {words}" if words else ""))
-
-
-def read_data(pipe: int, size: int, proxy: Proxy) -> bytes:
-    """What the pipe has, at most `size` bytes; b"" at its end. Raises NetworkError after a long silence."""
-    if not is_readable(pipe, proxy.check_cancelled, DATA_PATIENCE):
-        raise NetworkError(proxy.reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
-    return os.read(pipe, size)
 
 
 def close_all(descriptors: tuple[int, ...] | list[int]) -> None:

@@ -16,18 +16,19 @@ _STEP = 1000
 """milliseconds between two looks at whether the user asked to stop"""
 
 
-def is_readable(descriptor: int, check_cancelled: Callable[[], None], patience: float) -> bool:
-    """Wait until something (or the end) can be read; False if `patience` seconds passed in silence."""
+def wait(descriptors: Sequence[int], check_cancelled: Callable[[], None], patience: float) -> list[int]:
+    """Those from which something (or the end) can be read; none if `patience` seconds passed in silence."""
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
     until = time.monotonic() + patience
     while True:
         left = int((until - time.monotonic()) * 1000)
-        if poll.poll(max(0, min(_STEP, left))):
-            return True
+        if ready := poll.poll(max(0, min(_STEP, left))):
+            return [descriptor for descriptor, _ in ready]
         check_cancelled()
         if left <= 0:
-            return False
+            return []
 
 
 def pause(seconds: float, check_cancelled: Callable[[], None]) -> None:
