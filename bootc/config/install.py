@@ -27,8 +27,8 @@ FilesystemType: TypeAlias = Literal["xfs", "ext4", "btrfs"]
 
 def _arguments(_instance: object, _attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
     for value in values:
-        if not value or not value.isprintable():
-            raise ValueError("a kernel argument is empty or has characters that cannot be part of one")
+        if not value or not value.isprintable() or value.count('"') % 2:
+            raise ValueError("a kernel argument is empty, has an open quote or characters that cannot be part of one")
 
 
 def _plain_name(_instance: object, _attribute: attrs.Attribute[Any], value: str | None) -> None:

@@ -30,7 +30,8 @@ class EventHooks:
         """What plugins add to the kernel command line of a new deployment."""
         arguments = []
         for plugin, argument in self._answers("bootc_kernel_arguments", str, view):
-            if KernelArguments.parse(argument).items != (argument,) or not argument.isprintable():
+            is_one = KernelArguments.parse(argument).items == (argument,) and argument.count('"') % 2 == 0
+            if not is_one or not argument.isprintable():
                 raise PluginError(plugin.name, f"bootc_kernel_arguments: {argument[:80]!r} is not one kernel argument")
             arguments.append(argument)
         return tuple(arguments)

@@ -111,6 +111,7 @@ def test_a_given_file_must_exist(tmp_path: Path) -> None:
         pytest.param("[install]\nkargs = 'x'", "install.kargs: must be a list", id="list"),
         pytest.param('[install]\nkargs = ["a\\nb"]', "install.kargs: a kernel argument is empty", id="newline"),
         pytest.param('[install]\nkargs = [""]', "install.kargs: a kernel argument is empty", id="empty argument"),
+        pytest.param("[install]\nkargs = ['a=\"b']", "install.kargs: a kernel argument is empty", id="open quote"),
         pytest.param("[install]\nstateroot = '../x'", "install.stateroot: must be a plain name", id="path"),
         pytest.param("[install]\nroot-fs-type = 'zfs'", "install.root-fs-type: must be one of xfs, ext4", id="choice"),
         pytest.param("[bootc\n", "not valid TOML: ", id="syntax"),
