@@ -27,7 +27,8 @@ _KINDS: tuple[tuple[type[FetchError], str], ...] = (
     (
         NotFoundError,
         r"manifest unknown|name unknown|blob unknown|not known to registry|no such file or directory|does not exist"
-        r"|not an image|no descriptor found|no such image|does not resolve|unable to find|\bnot found\b|unknown blob|image not known",
+        r"|not an image|no descriptor found|no such image|does not resolve|unable to find|\bnot found\b|unknown blob"
+        r"|image not known",
     ),
     (AuthenticationError, r"unauthorized|authentication required|invalid username|(?<!permission )denied|forbidden"),
     (
