@@ -1,10 +1,12 @@
 # Turns a Debian tree into the tree of a bootable image. Runs inside the tree, as root, by /bin/sh.
 set -eu
 
-# The kernel belongs to the image: /usr/lib/modules/VERSION/vmlinuz. /boot belongs to the machine.
+# The kernel belongs to the image: /usr/lib/modules/VERSION/vmlinuz, where newer packages have it themselves. /boot belongs
+# to the machine.
 kernel=$(ls /usr/lib/modules)
-mv "/boot/vmlinuz-$kernel" "/usr/lib/modules/$kernel/vmlinuz"
-mv "/boot/config-$kernel" "/usr/lib/modules/$kernel/config"
+for file in vmlinuz config; do
+    [ -e "/usr/lib/modules/$kernel/$file" ] || mv "/boot/$file-$kernel" "/usr/lib/modules/$kernel/$file"
+done
 rm -rf /boot/* /initrd.img* /vmlinuz*
 
 # Where the machine's disk and its ESP are mounted.
