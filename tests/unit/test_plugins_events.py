@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import PurePosixPath
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -45,10 +45,11 @@ class LoadedEntry:
 
 def plugins(**functions: Callable[..., Any]) -> tuple[EventHooks, list[Event]]:
     """One plugin for each function, named by its key; the function's own name is the hook's."""
-    entries: list[Any] = [
-        LoadedEntry(name, SimpleNamespace(**{function.__name__: hookimpl(function)}))
-        for name, function in functions.items()
-    ]
+    entries: list[Any] = []
+    for name, function in functions.items():
+        plugin = ModuleType(name)
+        setattr(plugin, function.__name__, hookimpl(function))
+        entries.append(LoadedEntry(name, plugin))
     loaded = Plugins.load(entries)
     assert loaded.failures == ()
     events: list[Event] = []
