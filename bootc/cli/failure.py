@@ -36,7 +36,7 @@ def _explained(error: BaseException) -> tuple[int, str]:
             return error.exit_code, describe(error)
         case click.UsageError():
             help = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `bootc --help`"
-            return error.exit_code, f"{error.format_message()} ({help})"
+            return error.exit_code, f"{error.format_message().rstrip('.')} ({help})"
         case click.ClickException():
             return error.exit_code, error.format_message()
         case _:

@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
         self,
         *args: Any,
         table: Mapping[str, LazyCommand],
-        fallback: Callable[[click.Context, str], click.Command | None] | None = None,
+        fallback: Callable[[str], click.Command | None] | None = None,
         **attributes: Any,
     ) -> None:
         attributes.setdefault("no_args_is_help", False)
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
         """Import a command of ours, else ask the fallback."""
         if cmd_name in self.table:
             return self.table[cmd_name].load()
-        return self._fallback(ctx, cmd_name) if self._fallback else None
+        return self._fallback(cmd_name) if self._fallback else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the table alone."""

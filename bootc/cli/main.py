@@ -30,10 +30,10 @@ COMMANDS = {
 }
 
 
-def _plugin_command(context: click.Context, name: str) -> click.Command | None:
+def _plugin_command(name: str) -> click.Command | None:
     from bootc.cli.offers import find_command
 
-    return find_command(context, name)
+    return find_command(name)
 
 
 @click.group(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from bootc.session import Selection
 
 
 @frozen
@@ -18,3 +22,10 @@ class GlobalOptions:
     bootloader: str | None = None
     config: Path | None = None
     is_verbose: bool = False
+
+    @property
+    def selection(self) -> Selection:
+        """What a session needs to know of them."""
+        from bootc.session import Selection
+
+        return Selection(self.sysroot, self.backend, self.fetcher, self.bootloader, self.config)

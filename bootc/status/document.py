@@ -19,12 +19,10 @@ def host_document(
     deployments: Sequence[Deployment],
     *,
     cached_updates: Mapping[DeploymentId, CachedUpdate] | None = None,
-    usr_overlay: UsrOverlay | None = None,
     is_read_only: bool = False,
 ) -> Document:
     """The document for a system with these deployments, in boot order; none of them: no bootc host."""
-    host = Host.of(deployments, cached_updates=cached_updates or {}, usr_overlay=usr_overlay, is_read_only=is_read_only)
-    return dump_host(host)
+    return dump_host(Host.of(deployments, cached_updates=cached_updates or {}, is_read_only=is_read_only))
 
 
 def to_json(document: Document) -> str:

@@ -12,6 +12,8 @@ from attrs import evolve, field, frozen
 from bootc.deployment import Deployment, DeploymentId, Slots
 from bootc.image import ImageReference, ImageSummary, parse_time
 
+_OVERLAY = "usrOverlay"
+
 
 @frozen
 class UsrOverlay:
@@ -21,6 +23,12 @@ class UsrOverlay:
     """`readOnly` or `readWrite`"""
     persistence: str
     """`transient` or `persistent`"""
+
+    @classmethod
+    def of(cls, booted: Deployment) -> UsrOverlay | None:
+        """From the detail `usrOverlay`: a mapping with `accessMode` and `persistence`, as in the document."""
+        found = _mapping(booted.details.get(_OVERLAY))
+        return cls(str(found["accessMode"]), str(found["persistence"])) if found else None
 
 
 @frozen
@@ -83,7 +91,7 @@ class Entry:
     @classmethod
     def of(cls, deployment: Deployment, cached: CachedUpdate | None) -> Entry:
         """Describe a deployment; the backend's `details` fill the fields of their names."""
-        details = dict(deployment.details)
+        details = {key: value for key, value in deployment.details.items() if key != _OVERLAY}
         image = None
         if deployment.image and deployment.reference and not deployment.is_incompatible:
             image = ImageStatus.of(deployment.image, deployment.reference)
@@ -124,10 +132,9 @@ class Host:
         deployments: Sequence[Deployment],
         *,
         cached_updates: Mapping[DeploymentId, CachedUpdate],
-        usr_overlay: UsrOverlay | None,
         is_read_only: bool,
     ) -> Host:
-        """Describe a system by its deployments, in boot order."""
+        """Describe a system by its deployments, in boot order. An overlay on /usr is a detail of the booted one."""
         slots = Slots.of(deployments)
         staged, booted, rollback = (_entry(d, cached_updates) for d in (slots.staged, slots.booted, slots.rollback))
         shown = [slot for slot in (slots.staged, slots.booted) if slot]
@@ -140,7 +147,7 @@ class Host:
             rollback=rollback,
             others=tuple(Entry.of(d, cached_updates.get(d.id)) for d in slots.others),
             type="bootcHost" if booted and booted.image else None,
-            usr_overlay=usr_overlay,
+            usr_overlay=UsrOverlay.of(slots.booted) if slots.booted else None,
             is_read_only=is_read_only,
         )
 

@@ -13,7 +13,7 @@ from attrs import evolve
 from bootc.deployment import BootEntry, Deployment, DeploymentId, KernelArguments
 from bootc.errors import ConfigError
 from bootc.image import Digest, ImageReference, ImportedImage, canonical_json
-from bootc.status import CachedUpdate, Host, UsrOverlay, dump_host, host_document, parse_host, to_json, to_yaml
+from bootc.status import CachedUpdate, Host, dump_host, host_document, parse_host, to_json, to_yaml
 from bootc.status.model import utc_time
 from tests.unit.status_documents import A, B, document, entry, image, ostree, reference
 
@@ -70,14 +70,17 @@ def shown_entry(digest: str, version: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+OVERLAY = {"accessMode": "readWrite", "persistence": "transient"}
+
+
 def test_a_machine_without_deployments_gives_the_empty_document() -> None:
     assert host_document(()) == EMPTY
 
 
 def test_deployments_become_slots_with_all_their_fields() -> None:
     cached = {BOOTED.id: CachedUpdate(summary(B, "2"), REFERENCE)}
-    overlay = UsrOverlay("readWrite", "transient")
-    host = host_document((STAGED, BOOTED, OLD), cached_updates=cached, usr_overlay=overlay, is_read_only=True)
+    booted = evolve(BOOTED, details={**BOOTED.details, "usrOverlay": OVERLAY})
+    host = host_document((STAGED, booted, OLD), cached_updates=cached, is_read_only=True)
     assert host == {
         **EMPTY,
         "spec": {"image": {"image": "reg.example/os:stable", "transport": "registry"}, "bootOrder": "default"},
@@ -87,7 +90,7 @@ def test_deployments_become_slots_with_all_their_fields() -> None:
             "rollback": shown_entry(B, "0", pinned=True),
             "rollbackQueued": False,
             "type": "bootcHost",
-            "usrOverlay": {"accessMode": "readWrite", "persistence": "transient"},
+            "usrOverlay": OVERLAY,
             "readOnly": True,
         },
     }
@@ -137,7 +140,7 @@ def test_signature_policies(signature: str | None, expected: dict[str, Any]) -> 
 
 
 def test_only_the_booted_slot_on_request() -> None:
-    host = Host.of((STAGED, BOOTED, OLD), cached_updates={}, usr_overlay=None, is_read_only=False)
+    host = Host.of((STAGED, BOOTED, OLD), cached_updates={}, is_read_only=False)
     assert dump_host(host.without_other_slots())["status"] == {
         **EMPTY["status"], "booted": shown_entry(A, "1"), "type": "bootcHost",
     }  # fmt: skip
@@ -173,10 +176,10 @@ def test_yaml_says_the_same_in_the_format_s_order() -> None:
 
 
 def test_what_is_written_can_be_read_back() -> None:
+    booted = evolve(BOOTED, details={**BOOTED.details, "usrOverlay": OVERLAY})
     host = host_document(
-        (STAGED, BOOTED, OLD, evolve(OLD, id=DeploymentId("x"), stateroot="elsewhere")),
+        (STAGED, booted, OLD, evolve(OLD, id=DeploymentId("x"), stateroot="elsewhere")),
         cached_updates={BOOTED.id: CachedUpdate(summary(B, "2"), REFERENCE)},
-        usr_overlay=UsrOverlay("readOnly", "persistent"),
     )
     assert dump_host(parse_host(host)) == host
 

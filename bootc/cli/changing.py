@@ -1,0 +1,34 @@
+"""What commands that change a system have in common: preparation, signals, progress, a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bootc import host
+from bootc.cli.options import GlobalOptions
+from bootc.cli.progress import listening
+from bootc.errors import UsageError
+from bootc.session import Session
+from bootc.transaction import Transaction
+
+
+@contextmanager
+def opened(
+    options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None
+) -> Iterator[tuple[Session, Transaction]]:
+    """A transaction on the installed system, and the session it belongs to."""
+    host.prepare(options.sysroot)
+    with (
+        listening(is_quiet=is_quiet, is_verbose=options.is_verbose, progress_fd=progress_fd) as report,
+        host.Signals().active() as signals,
+    ):
+        session = Session(options.selection, report, signals)
+        with session.writer() as transaction:
+            yield session, transaction
+
+
+def require_running_system(options: GlobalOptions, is_applied: bool) -> None:
+    """`--apply` reboots the machine, so it must be the machine's own system that changes. Raises UsageError."""
+    if is_applied and options.sysroot is not None:
+        raise UsageError("--apply reboots the running system; it cannot be used with --sysroot")

@@ -1,0 +1,65 @@
+"""`bootc internals`: what our own units and recipes for images call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bootc.cli.changing import opened
+from bootc.cli.completions import SHELLS, script
+from bootc.cli.options import GlobalOptions
+from bootc.cli.progress import listening
+from bootc.cli.terminal import out, out_lines
+from bootc.deployment import Slots
+from bootc.session import Session
+from bootc.status import size_text
+from bootc.system import files
+
+
+@click.group("internals", hidden=True, no_args_is_help=False)
+def command() -> None:
+    """What our own system units call; no promises to others."""
+
+
+@command.command("finalize-staged")
+@click.pass_obj
+def finalize_staged(options: GlobalOptions) -> None:
+    """At shutdown: make the staged deployment the default one."""
+    if _has_staged(options):
+        with opened(options) as (_, transaction):
+            transaction.finalize()
+
+
+@command.command("publish")
+@click.pass_obj
+def publish(options: GlobalOptions) -> None:
+    """At boot: write the boot menu that follows from the deployments."""
+    with opened(options) as (_, transaction):
+        transaction.publish()
+
+
+@command.command("cleanup")
+@click.pass_obj
+def cleanup(options: GlobalOptions) -> None:
+    """Remove images and deployments that nothing names any more."""
+    with opened(options) as (_, transaction):
+        freed = transaction.collect_garbage()
+    out(f"Freed: {size_text(freed)}")
+
+
+@command.command("install-system-files")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.pass_context
+def install_system_files(context: click.Context, root: Path) -> None:
+    """Put units, presets and completions below ROOT, where a distribution has them."""
+    top = context.find_root().command
+    written = files.install(root, {shell: script(shell, top) for shell in SHELLS})
+    out_lines(f"/{path}" for path in written)
+
+
+def _has_staged(options: GlobalOptions) -> bool:
+    """Whether there is anything to finalize; found out without a lock and without a bootloader."""
+    with listening(is_verbose=options.is_verbose) as report:
+        system = Session(options.selection, report).reader()
+        return system is not None and Slots.of(system.deployments).staged is not None

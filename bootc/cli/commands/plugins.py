@@ -1,0 +1,41 @@
+"""`bootc plugins`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import click
+from attrs import asdict
+
+from bootc.cli.terminal import out, out_lines
+from bootc.plugins import Description, PluginFailure, Plugins
+
+
+@click.command("plugins")
+@click.option("--json", "is_json", is_flag=True, help="Print an object with the lists `plugins` and `failures`.")
+def command(is_json: bool) -> None:
+    """List storage backends, fetchers, bootloaders and commands, and the plugins that failed to load."""
+    plugins = Plugins.load()
+    found = plugins.describe()
+    if is_json:
+        lists = {"plugins": [asdict(item) for item in found], "failures": [asdict(item) for item in plugins.failures]}
+        out(json.dumps(lists))
+    else:
+        out_lines(_lines(found, plugins.failures))
+
+
+def _lines(found: Sequence[Description], failures: Sequence[PluginFailure]) -> Iterator[str]:
+    kinds, names = (max((len(text) for text in texts), default=0) for texts in zip(*_heads(found), strict=True))
+    for item in found:
+        yield f"{item.kind:<{kinds}}  {item.name:<{names}}  {item.summary} ({item.distribution} {item.version})"
+        if item.capabilities:
+            yield f"{'':<{kinds}}  {'':<{names}}  can: {', '.join(item.capabilities)}"
+        if item.unavailable:
+            yield f"{'':<{kinds}}  {'':<{names}}  not available: {item.unavailable}"
+    for failure in failures:
+        yield f"failed: {failure}"
+
+
+def _heads(found: Sequence[Description]) -> list[tuple[str, str]]:
+    return [(item.kind, item.name) for item in found] or [("", "")]

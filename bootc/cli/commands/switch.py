@@ -1,0 +1,54 @@
+"""`bootc switch`."""
+
+from __future__ import annotations
+
+import click
+
+from bootc.cli import messages, reboot
+from bootc.cli.changing import opened, require_running_system
+from bootc.cli.options import GlobalOptions
+from bootc.cli.parameters import TRANSPORTS, apply_option, progress_options
+from bootc.cli.terminal import out_lines
+from bootc.image import ImageReference
+
+
+@click.command("switch")
+@click.argument("target")
+@click.option(
+    "--transport",
+    type=click.Choice(TRANSPORTS),
+    metavar="TRANSPORT",
+    default="registry",
+    show_default=True,
+    help=f"Where the image comes from: {', '.join(TRANSPORTS)}.",
+)
+@apply_option
+@click.option("--enforce-container-sigpolicy", is_flag=True, help="Refuse a policy.json that accepts unsigned images.")
+@click.option("--retain", is_flag=True, expose_value=False, help="Accepted; refs of an ostree origin are always kept.")
+@click.option("--no-signature-verification", is_flag=True, hidden=True, expose_value=False)
+@progress_options
+@click.pass_obj
+def command(
+    options: GlobalOptions,
+    target: str,
+    transport: str,
+    apply: bool,
+    enforce_container_sigpolicy: bool,
+    quiet: bool,
+    progress_fd: int | None,
+) -> None:
+    """Follow another image from now on: fetch TARGET and stage it for the next boot.
+
+    TARGET is a name in the syntax of the transport. /etc and /var are carried over as in an upgrade, and
+    `bootc rollback` returns to the image that runs now.
+    """
+    require_running_system(options, apply)
+    signature = "containerPolicy" if enforce_container_sigpolicy else None
+    reference = ImageReference.of(target, transport, signature).canonical
+    with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
+        with session.fetcher(reference) as fetcher:
+            update = transaction.switch(fetcher, reference)
+        reboot.announce(transaction.context.machine, update)
+    out_lines(messages.update_lines(update))
+    if apply and update.deployment and update.deployment.is_staged:
+        reboot.reboot()

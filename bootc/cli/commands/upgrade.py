@@ -1,0 +1,89 @@
+"""`bootc upgrade` (also `bootc update`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from bootc.cli import messages, reboot
+from bootc.cli.changing import opened, require_running_system
+from bootc.cli.following import followed
+from bootc.cli.options import GlobalOptions
+from bootc.cli.parameters import apply_option, progress_options
+from bootc.cli.terminal import out_lines
+from bootc.errors import UsageError
+from bootc.session import Session
+from bootc.transaction import Change, Transaction, Update
+
+_CONFLICTS = {
+    "--check": ("--apply", "--download-only", "--from-downloaded"),
+    "--download-only": ("--apply", "--from-downloaded"),
+    "--from-downloaded": ("--tag",),
+}
+
+
+@click.command("upgrade")
+@click.option("--check", is_flag=True, help="Only tell whether there is a newer image; fetch no layers.")
+@apply_option
+@click.option("--download-only", is_flag=True, help="Stage, but do not apply at a reboot; see --from-downloaded.")
+@click.option("--from-downloaded", is_flag=True, help="Apply what --download-only staged; needs no network.")
+@click.option("--tag", metavar="TAG", help="Follow this tag of the same repository from now on.")
+@progress_options
+@click.pass_obj
+def command(
+    options: GlobalOptions,
+    check: bool,
+    apply: bool,
+    download_only: bool,
+    from_downloaded: bool,
+    tag: str | None,
+    quiet: bool,
+    progress_fd: int | None,
+) -> None:
+    """Fetch a newer image and stage it for the next boot.
+
+    The system that runs is not changed; the new one is booted at the next reboot, with the changes to /etc that were
+    made until then, and the one that runs now is kept for `bootc rollback`.
+    """
+    given = {
+        "--check": check,
+        "--apply": apply,
+        "--download-only": download_only,
+        "--from-downloaded": from_downloaded,
+        "--tag": tag is not None,
+    }
+    _require_compatible(given)
+    require_running_system(options, apply)
+    with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
+        if check:
+            lines, is_reboot_due = _check(session, transaction, tag), False
+        elif from_downloaded:
+            update = transaction.apply_downloaded()
+            lines, is_reboot_due = messages.downloaded_lines(update), True
+        else:
+            update = _upgrade(session, transaction, tag, is_locked=download_only)
+            lines, is_reboot_due = messages.update_lines(update), update.change is not Change.NONE
+            reboot.announce(transaction.context.machine, update)
+    out_lines(lines)
+    if apply and is_reboot_due:
+        reboot.reboot()
+
+
+def _require_compatible(given: Mapping[str, bool]) -> None:
+    for option, others in _CONFLICTS.items():
+        for other in others:
+            if given[option] and given[other]:
+                raise UsageError(f"{option} cannot be used with {other}", "see `bootc upgrade --help`")
+
+
+def _check(session: Session, transaction: Transaction, tag: str | None) -> list[str]:
+    reference = followed(transaction.backend.deployer.deployments(), tag)
+    with session.fetcher(reference) as fetcher:
+        return messages.check_lines(transaction.check(fetcher, reference))
+
+
+def _upgrade(session: Session, transaction: Transaction, tag: str | None, *, is_locked: bool) -> Update:
+    reference = followed(transaction.backend.deployer.deployments(), tag)
+    with session.fetcher(reference) as fetcher:
+        return transaction.upgrade(fetcher, reference, is_locked=is_locked)

@@ -1,0 +1,28 @@
+"""Which image reference an upgrade follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bootc.deployment import Deployment, Slots
+from bootc.errors import DeploymentError
+from bootc.image import ImageReference
+
+
+def followed(deployments: Sequence[Deployment], tag: str | None = None) -> ImageReference:
+    """The reference of the staged deployment, else of the booted one, or of the default one of a sysroot at rest.
+
+    `tag` replaces its tag. Raises DeploymentError if it has none.
+    """
+    slots = Slots.of(deployments)
+    current = slots.staged or slots.booted or next(iter(deployments), None)
+    if current and current.reference and not current.is_incompatible:
+        return current.reference.with_tag(tag) if tag else current.reference
+    if current and current.is_incompatible:
+        raise DeploymentError(
+            "Deployment contains local rpm-ostree modifications; cannot upgrade via bootc."
+            " You can run `rpm-ostree reset` to undo the modifications."
+        )
+    if tag:
+        raise DeploymentError("--tag requires a booted image with a specified source")
+    raise DeploymentError("No image source specified", "`bootc switch IMAGE` sets one")

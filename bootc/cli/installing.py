@@ -1,0 +1,135 @@
+"""What `install to-disk` and `install to-filesystem` have in common: options, preparation, the last line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bootc import host, platform
+from bootc.cli.options import GlobalOptions
+from bootc.cli.parameters import TRANSPORTS
+from bootc.cli.progress import listening
+from bootc.cli.terminal import out_lines
+from bootc.container import running_container
+from bootc.errors import FileSystemError, UsageError
+from bootc.image import ImageReference
+from bootc.installer import Installed, InstallOptions
+from bootc.session import Session
+
+AUTHFILE = "REGISTRY_AUTH_FILE"
+
+_OPTIONS = (
+    click.option(
+        "--source-imgref", metavar="REF", help="Image to install, e.g. docker://NAME; default: our container."
+    ),
+    click.option("--target-imgref", metavar="NAME", help="Image that upgrades follow; default: the source."),
+    click.option(
+        "--target-transport",
+        type=click.Choice(TRANSPORTS),
+        metavar="TRANSPORT",
+        default="registry",
+        show_default=True,
+        help=f"Where upgrades come from: {', '.join(TRANSPORTS)}.",
+    ),
+    click.option(
+        "--enforce-container-sigpolicy",
+        is_flag=True,
+        help="Upgrades refuse a policy.json that accepts unsigned images.",
+    ),
+    click.option("--run-fetch-check", is_flag=True, help="First see whether the image for upgrades can be fetched."),
+    click.option(
+        "--authfile",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help=f"Credentials for registries (containers-auth.json(5)); default: ${AUTHFILE}.",
+    ),
+    click.option("--karg", "kargs", multiple=True, metavar="ARG", help="Add a kernel argument; may be repeated."),
+    click.option(
+        "--karg-delete", "karg_deletes", multiple=True, metavar="KEY[=VALUE]", help="Remove kernel arguments first."
+    ),
+    click.option("--stateroot", metavar="NAME", help="Owner of /var and its deployments.  [default: default]"),
+    click.option("--bootloader", "own_bootloader", metavar="NAME", help="Bootloader to install; see `bootc plugins`."),
+    click.option(
+        "--root-ssh-authorized-keys",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Let the owners of these keys log in as root.",
+    ),
+    click.option("--disable-selinux", is_flag=True, help="Add selinux=0 to the kernel arguments."),
+    click.option("--generic-image", is_flag=True, expose_value=False, help="Accepted; every installation is generic."),
+    click.option("--skip-fetch-check", is_flag=True, hidden=True, expose_value=False),
+    click.option("--target-no-signature-verification", is_flag=True, hidden=True, expose_value=False),
+)
+
+
+def install_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Options of both commands; the function gets them as one `InstallOptions`, after the global options."""
+
+    @wraps(function)
+    def wrapper(options: GlobalOptions, **values: Any) -> None:
+        authfile = values.pop("authfile")
+        if authfile:
+            os.environ[AUTHFILE] = str(authfile.absolute())
+        is_checked = values.pop("run_fetch_check")
+        chosen = _chosen(options, values)
+        function(options, chosen, is_checked, **values)
+
+    decorated: Callable[..., None] = click.pass_obj(wrapper)
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+@contextmanager
+def prepared(options: GlobalOptions, chosen: InstallOptions, is_checked: bool) -> Iterator[Session]:
+    """A session for writing to a target; with `is_checked`, after a look at the image for upgrades."""
+    if options.sysroot is not None:
+        raise UsageError("--sysroot is for installed systems", "name the target as the argument")
+    host.require_root()
+    host.enter_private_namespace()
+    with listening(is_verbose=options.is_verbose) as report, host.Signals().active() as signals:
+        opened = Session(options.selection, report, signals)
+        if is_checked:
+            _check_target(opened, chosen)
+        yield opened
+
+
+def announce(installed: Installed) -> None:
+    """The last lines."""
+    out_lines((f"Bootloader: {installed.bootloader}", "Installation complete!"))
+
+
+def _chosen(options: GlobalOptions, values: dict[str, Any]) -> InstallOptions:
+    """Takes the common options out of `values`."""
+    source, target = values.pop("source_imgref"), values.pop("target_imgref")
+    transport, keys = values.pop("target_transport"), values.pop("root_ssh_authorized_keys")
+    return InstallOptions(
+        source=ImageReference.parse(source) if source else None,
+        target=ImageReference.of(target, transport) if target else None,
+        stateroot=values.pop("stateroot"),
+        arguments=values.pop("kargs"),
+        deleted_arguments=values.pop("karg_deletes"),
+        root_ssh_keys=_read(keys) if keys else None,
+        bootloader=values.pop("own_bootloader") or options.bootloader,
+        is_selinux_disabled=values.pop("disable_selinux"),
+        enforce_signature_policy=values.pop("enforce_container_sigpolicy"),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileSystemError(str(path), error.strerror or str(error)) from error
+
+
+def _check_target(session: Session, chosen: InstallOptions) -> None:
+    reference = chosen.target or chosen.source or ImageReference.of(running_container().image)
+    with session.fetcher(reference) as fetcher, fetcher.resolve(reference, platform.current()):
+        return

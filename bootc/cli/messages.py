@@ -1,0 +1,58 @@
+"""What upgrade, switch and rollback say about their outcome, line by line."""
+
+from __future__ import annotations
+
+from bootc.image import ImageSummary
+from bootc.status import layer_difference
+from bootc.transaction import Change, Check, Update
+
+_PLAIN = {
+    Change.NONE: "No update available.",
+    Change.STAGED_BEFORE: "Staged update present, not changed",
+    Change.LOCKED: "Image downloaded, but will not be applied on reboot",
+    Change.UNLOCKED: "Staged deployment will now be applied on reboot",
+    Change.UNCHANGED_REFERENCE: "Image specification is unchanged.",
+}
+
+
+def check_lines(check: Check) -> list[str]:
+    """`upgrade --check`."""
+    if check.image is None:
+        return [f"No changes in: {check.reference.short}"]
+    news = [f"Update available for: {check.reference.short}", *_image_lines(check.image)]
+    return news + layer_difference(check.previous, check.image)
+
+
+def update_lines(update: Update) -> list[str]:
+    """`upgrade` and `switch`."""
+    if update.change in _PLAIN:
+        return [_PLAIN[update.change]]
+    is_staged = update.change is Change.STAGED
+    lines = [f"{'Queued for next boot' if is_staged else 'Deployed'}: {update.reference.short}"]
+    deployment = update.deployment
+    if deployment and deployment.image:
+        lines += [*_image_lines(deployment.image), *layer_difference(update.previous, deployment.image)]
+        if deployment.is_locked:
+            lines.append(_PLAIN[Change.LOCKED])
+    if not is_staged:
+        lines.append("This sysroot is not booted: the new deployment is its default now.")
+    return lines
+
+
+def downloaded_lines(update: Update) -> list[str]:
+    """`upgrade --from-downloaded`."""
+    if update.change is Change.STAGED_BEFORE:
+        return ["Staged deployment is already set to apply on reboot"]
+    return update_lines(update)
+
+
+def rollback_lines(is_undo: bool) -> list[str]:
+    """`rollback`."""
+    if is_undo:
+        return ["notice: Reverting queued rollback state", "Next boot: current deployment"]
+    return ["Next boot: rollback deployment"]
+
+
+def _image_lines(image: ImageSummary) -> list[str]:
+    version = [f"  Version: {image.version}"] if image.version else []
+    return [*version, f"  Digest: {image.digest}"]

@@ -1,0 +1,44 @@
+"""Types and options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+TRANSPORTS = ("registry", "oci", "oci-archive", "docker-archive", "docker-daemon", "containers-storage", "dir")
+
+_UNITS = {"": 20, "M": 20, "MiB": 20, "G": 30, "GiB": 30, "T": 40, "TiB": 40}
+
+
+def descriptor(text: str) -> int:
+    """A file descriptor that was inherited: 3 or more. Whether it is a pipe is checked when it is opened."""
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < 3:
+        raise click.BadParameter(f"Cannot use fd {text} for progress JSON")
+    return int(text)
+
+
+def size(text: str) -> int:
+    """A size in bytes, from a whole number with a binary unit: `20G`, `512M`, `1TiB`; a bare number is MiB."""
+    found = re.fullmatch(r"(\d{1,9})(\w*)", text, re.ASCII)
+    if found is None or found[2] not in _UNITS or not int(found[1]):
+        raise click.BadParameter(f"{text!r} is no size; write a whole number and M, G or T")
+    return int(found[1]) << _UNITS[found[2]]
+
+
+def progress_options(function: Function) -> Function:
+    """`--quiet` and `--progress-fd`."""
+    quiet = click.option("--quiet", is_flag=True, help="Show no progress.")
+    progress = click.option(
+        "--progress-fd", type=descriptor, hidden=True, metavar="N", help="Write progress as JSON lines to this pipe."
+    )
+    return quiet(progress(function))
+
+
+def apply_option(function: Function) -> Function:
+    """`--apply`."""
+    return click.option("--apply", is_flag=True, help="Reboot into the new deployment at once.")(function)

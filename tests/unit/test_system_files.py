@@ -1,0 +1,153 @@
+"""The files for a distribution: where they go, and what the units promise."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from bootc.cli.completions import SHELLS, script
+from bootc.cli.main import root
+from bootc.errors import FileSystemError
+from bootc.host import KERNEL_ARGUMENT
+from bootc.system.files import UNITS, WANTS, install
+
+UNIT_FOLDER = files("bootc.system").joinpath("units")
+
+
+def unit(name: str) -> dict[tuple[str, str], list[str]]:
+    """A unit's settings; a key that stands several times has several values."""
+    settings: dict[tuple[str, str], list[str]] = {}
+    section = ""
+    for line in UNIT_FOLDER.joinpath(name).read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            settings.setdefault((section, key), []).extend(value.split() if section == "Unit" else [value])
+    return settings
+
+
+def snapshot(root: Path) -> dict[str, tuple[str | bytes, int]]:
+    return {
+        str(path.relative_to(root)): (
+            str(path.readlink()) if path.is_symlink() else b"" if path.is_dir() else path.read_bytes(),
+            path.lstat().st_mtime_ns,
+        )
+        for path in root.rglob("*")
+    }
+
+
+def test_everything_lands_where_a_distribution_has_it(tmp_path: Path) -> None:
+    written = install(tmp_path, {shell: script(shell, root) for shell in SHELLS})
+    assert [str(path) for path in written] == [
+        "usr/lib/bootc/config.d",
+        "usr/lib/bootc/install",
+        "usr/lib/bootc/kargs.d",
+        "usr/lib/systemd/system/basic.target.wants/bootc-finalize-staged.service",
+        "usr/lib/systemd/system/bootc-fetch-apply-updates.service",
+        "usr/lib/systemd/system/bootc-fetch-apply-updates.timer",
+        "usr/lib/systemd/system/bootc-finalize-staged.service",
+        "usr/lib/systemd/system/bootc-publish.service",
+        "usr/lib/systemd/system/bootc-status-updated.path",
+        "usr/lib/systemd/system/bootc-status-updated.target",
+        "usr/lib/systemd/system/multi-user.target.wants/bootc-publish.service",
+        "usr/lib/systemd/system/multi-user.target.wants/bootc-status-updated.path",
+        "usr/lib/systemd/system-preset/90-bootc.preset",
+        "usr/share/bash-completion/completions/bootc",
+        "usr/share/fish/vendor_completions.d/bootc.fish",
+        "usr/share/zsh/site-functions/_bootc",
+    ]
+    assert all((tmp_path / path).exists() for path in written)
+    assert (tmp_path / UNITS / "bootc-publish.service").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    install(tmp_path, {"bash": "script"})
+    before = snapshot(tmp_path)
+    install(tmp_path, {"bash": "script"})
+    assert snapshot(tmp_path) == before
+
+
+def test_damage_is_repaired(tmp_path: Path) -> None:
+    install(tmp_path, {})
+    service, link = tmp_path / UNITS / "bootc-publish.service", tmp_path / UNITS / "multi-user.target.wants"
+    service.write_text("nonsense")
+    (link / "bootc-publish.service").unlink()
+    install(tmp_path, {})
+    assert service.read_bytes() == UNIT_FOLDER.joinpath("bootc-publish.service").read_bytes()
+    assert (link / "bootc-publish.service").resolve() == service
+
+
+def test_the_root_must_be_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(FileSystemError, match="not a directory"):
+        install(tmp_path / "absent", {})
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_scripts_ask_bootc(shell: str) -> None:
+    assert "_BOOTC_COMPLETE=" in script(shell, root)
+
+
+def test_finalizing_stops_before_libostree_s_unit_and_while_all_is_mounted() -> None:
+    found = unit("bootc-finalize-staged.service")
+    after = found["Unit", "After"]
+    assert {"ostree-finalize-staged.service", "local-fs.target", "boot-efi.mount", "efi.mount"} <= set(after)
+    assert found["Unit", "DefaultDependencies"] == ["no"]
+    assert found["Unit", "Conflicts"] == ["final.target"]
+    assert found["Unit", "Before"] == ["basic.target", "final.target"]
+    assert found["Unit", "RequiresMountsFor"] == ["/sysroot", "/boot"]
+    assert found["Service", "Type"] == ["oneshot"]
+    assert found["Service", "RemainAfterExit"] == ["yes"]
+    assert ("Service", "ExecStart") not in found
+
+
+def test_units_call_commands_that_exist() -> None:
+    commands = {
+        name: value.split()[1:]
+        for name in sorted(file.name for file in UNIT_FOLDER.iterdir() if file.name.endswith(".service"))
+        for (section, key), values in unit(name).items()
+        for value in values
+        if section == "Service" and key.startswith("Exec")
+    }
+    assert commands == {
+        "bootc-fetch-apply-updates.service": ["upgrade", "--apply", "--quiet"],
+        "bootc-finalize-staged.service": ["internals", "finalize-staged"],
+        "bootc-publish.service": ["internals", "publish"],
+    }
+    for words in commands.values():
+        with root.make_context("bootc", [*words, "--help"], resilient_parsing=True) as context:
+            command = root.get_command(context, words[0])
+            assert command is not None
+            for word in words[1:]:
+                names = {name for parameter in command.params for name in parameter.opts}
+                known = command.commands if hasattr(command, "commands") else {}
+                assert word in names or word in known
+
+
+def test_units_are_wanted_or_can_be_enabled_or_are_started_by_another() -> None:
+    triggered = {"bootc-fetch-apply-updates.service", "bootc-status-updated.target"}
+    for file in UNIT_FOLDER.iterdir():
+        is_enabled = ("Install", "WantedBy") in unit(file.name)
+        assert [file.name in WANTS, is_enabled, file.name in triggered].count(True) == 1, file.name
+
+
+def test_every_unit_is_for_image_based_systems_only() -> None:
+    for file in UNIT_FOLDER.iterdir():
+        if file.name != "bootc-status-updated.target":
+            found = unit(file.name)
+            assert found["Unit", "ConditionPathExists"] == ["|/run/ostree-booted"]
+            assert found["Unit", "ConditionKernelCommandLine"] == [f"|{KERNEL_ARGUMENT}"]
+
+
+def test_the_readme_names_every_destination() -> None:
+    text = files("bootc.system").joinpath("README.md").read_text()
+    for path in install_destinations():
+        assert f"/{path}" in text.replace("{config.d,install,kargs.d}", "config.d"), path
+
+
+def install_destinations() -> set[PurePosixPath]:
+    from bootc.system.files import COMPLETIONS, PRESETS
+
+    return {UNITS, PRESETS, *COMPLETIONS.values(), PurePosixPath("usr/lib/bootc")}
