@@ -58,11 +58,12 @@ class _Layer:
         if flag == b"\0" and raw[-1:] == b"/":
             kind = _DIRECTORY
         spans = None
+        has_holes = flag == b"S" or (records and sparse.is_sparse(records))
         if kind is _FILE:
-            if flag == b"S" or (records and sparse.is_sparse(records)):
+            if has_holes:
                 size, spans = self._fill_holes(header, block, records)
             self._count(raw, size)
-        elif size:
+        elif size or has_holes:
             raise refusal(raw, "only a file can have content")
         path, implied = self._names.enter(raw, is_directory=kind is _DIRECTORY, is_file=kind is _FILE and not size)
         target = b"" if kind is _FILE else self._target(path, kind, target)
