@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attrs import frozen
+from bootc_registry.fetcher import RegistryFetcher
+from bootc_registry.options import RegistryOptions
 
 from bootc.durable import DirectoryVolume
 from bootc.events import Event
@@ -16,8 +18,6 @@ from bootc.hookspec import Context
 from bootc.image import Descriptor, Image, ImageReference
 from bootc.machine import Machine
 from bootc.platform import Platform
-from bootc_registry.fetcher import RegistryFetcher
-from bootc_registry.options import RegistryOptions
 
 AMD64 = Platform("x86_64", "amd64", (), "x86_64", "", "x64")
 ARM64 = Platform("aarch64", "arm64", ("v8",), "aarch64", "", "aa64")
@@ -38,9 +38,7 @@ def fetching(
         policy.parent.mkdir(parents=True, exist_ok=True)
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     machine = Machine(DirectoryVolume(root), PurePosixPath("state"))
-    fetcher = RegistryFetcher(
-        Context(machine, report, check_cancelled), RegistryOptions(**{**QUICK, **options}), root
-    )
+    fetcher = RegistryFetcher(Context(machine, report, check_cancelled), RegistryOptions(**{**QUICK, **options}), root)
     with closing(fetcher):
         yield fetcher
 

@@ -21,6 +21,7 @@ from bootc.errors import (
     ProtocolError,
     UnsupportedError,
 )
+from bootc.fetcher import Source
 from bootc.image import Descriptor, Digest, ImageReference
 from bootc.manifest import DOCKER_MANIFEST, OCI_INDEX
 from tests.fake_registry import (
@@ -228,7 +229,9 @@ NOT_FOUND = answers(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unkn
         pytest.param(with_headers(Docker_Content_Digest="../../x"), ProtocolError, "digest", id="digest as path"),
         pytest.param(with_headers(Content_Type=OCI_INDEX), ProtocolError, "contradicts", id="wrong media type"),
         pytest.param(compressed, ProtocolError, "compresses", id="compressed"),
-        pytest.param(_changed(lambda d: d.update(manifests=[])), ProtocolError, "both", id="index and image"),
+        pytest.param(
+            _changed(lambda d: d.update(manifests=[])), ProtocolError, "more than one way", id="index and image"
+        ),
         pytest.param(_changed(lambda d: d.update(layers=[])), UnsupportedError, "no layers", id="no layers"),
         pytest.param(_changed(lambda d: d.update(layers=d["layers"] * 2)), ProtocolError, "number", id="diffIDs"),  # type: ignore[operator]
     ],
@@ -253,7 +256,9 @@ def test_a_docker_manifest_is_kept_as_it_is(registry: FakeRegistry, tmp_path: Pa
     document = {key: value for key, value in json.loads(data).items() if key != "mediaType"}
     document["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"
     document["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-    made = registry.add_document("latest", DOCKER_MANIFEST, json.dumps({"mediaType": DOCKER_MANIFEST, **document}).encode())
+    made = registry.add_document(
+        "latest", DOCKER_MANIFEST, json.dumps({"mediaType": DOCKER_MANIFEST, **document}).encode()
+    )
     with fetching(tmp_path) as fetcher:
         pulled = pull(fetcher, _name(registry))
     assert (str(pulled.image.digest), pulled.layers) == (made["digest"], (LAYER,))
@@ -341,7 +346,9 @@ def test_a_config_of_impossible_size_is_not_fetched(registry: FakeRegistry, tmp_
     assert registry.paths() == ["manifests/latest"]
 
 
-@pytest.mark.parametrize("headers", [{"X_Long": "x" * 100_000}, {f"X_{n}": "x" for n in range(200)}], ids=["long", "many"])
+@pytest.mark.parametrize(
+    "headers", [{"X_Long": "x" * 100_000}, {f"X_{n}": "x" for n in range(200)}], ids=["long", "many"]
+)
 def test_headers_without_end_are_refused(registry: FakeRegistry, tmp_path: Path, headers: dict[str, str]) -> None:
     registry.disturb("manifests", with_headers(**headers), is_forever=True)
     with fetching(tmp_path, retries=1) as fetcher, pytest.raises(NetworkError, match="not valid HTTP"):
@@ -430,22 +437,21 @@ def test_closing_wakes_a_thread_that_waits(registry: FakeRegistry, tmp_path: Pat
     failures: list[BaseException] = []
     reading = threading.Event()
 
-    with fetching(tmp_path, read_timeout=60) as fetcher:
-        with fetcher.resolve(ImageReference.parse(_name(registry)), AMD64) as source:
+    def read_on(source: Source) -> None:
+        with source.open_blob(source.image.layers[0].blob) as stream:
+            try:
+                while stream.read(1000):
+                    reading.set()
+            except BootcError as error:
+                failures.append(error)
 
-            def read_on() -> None:
-                with source.open_blob(source.image.layers[0].blob) as stream:
-                    try:
-                        while stream.read(1000):
-                            reading.set()
-                    except BootcError as error:
-                        failures.append(error)
-
-            thread = threading.Thread(target=read_on)
-            thread.start()
-            assert reading.wait(10)
-            fetcher.close()
-            thread.join(10)
+    reference = ImageReference.parse(_name(registry))
+    with fetching(tmp_path, read_timeout=60) as fetcher, fetcher.resolve(reference, AMD64) as source:
+        thread = threading.Thread(target=read_on, args=(source,))
+        thread.start()
+        assert reading.wait(10)
+        fetcher.close()
+        thread.join(10)
     assert [type(failure) for failure in failures] == [CancelledError]
 
 
@@ -465,9 +471,14 @@ def test_a_pause_ends_when_the_user_says_so(registry: FakeRegistry, tmp_path: Pa
 
 def test_a_blob_without_size_cannot_be_asked_for(registry: FakeRegistry, tmp_path: Path) -> None:
     blob = Descriptor(CONFIG_TYPE, Digest.parse(digest_of(LAYER)), None)
-    with fetching(tmp_path) as fetcher, fetcher.resolve(ImageReference.parse(_name(registry)), AMD64) as source:
-        with pytest.raises(ProtocolError, match="no size"), source.open_blob(blob):
-            pass
+    reference = ImageReference.parse(_name(registry))
+    with (
+        fetching(tmp_path) as fetcher,
+        fetcher.resolve(reference, AMD64) as source,
+        pytest.raises(ProtocolError, match="no size"),
+        source.open_blob(blob),
+    ):
+        pass
 
 
 def test_one_request_may_pass_before_trouble(registry: FakeRegistry, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def _name(registry: FakeRegistry, tag: str = "latest") -> str:
     return f"docker://{registry.address}/{REPOSITORY}:{tag}"
 
 
-def _log_in(root: Path, registry: FakeRegistry, user: str = "anna", password: str = "p:w") -> None:  # noqa: S107
+def _log_in(root: Path, registry: FakeRegistry, user: str = "anna", password: str = "p:w") -> None:
     authfile = root / "etc/ostree/auth.json"
     authfile.parent.mkdir(parents=True, exist_ok=True)
     auth = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -172,7 +172,9 @@ def test_a_login_is_shown_to_the_token_server_only(registry: FakeRegistry, tmp_p
     _log_in(tmp_path, registry)
     with fetching(tmp_path) as fetcher:
         assert pull(fetcher, _name(registry)).layers == (BASE, TOP)
-    given = {(r.path.partition("?")[0], r.headers.get("authorization", "").partition(" ")[0]) for r in registry.received}
+    given = {
+        (r.path.partition("?")[0], r.headers.get("authorization", "").partition(" ")[0]) for r in registry.received
+    }
     assert {kind for path, kind in given if path == "/token"} == {"Basic"}
     assert {kind for path, kind in given if path != "/token"} == {"", "Bearer"}
     (token,) = (r for r in registry.received if r.path.startswith("/token"))
@@ -271,7 +273,9 @@ def test_credentials_go_to_no_strange_address(registry: FakeRegistry, tmp_path: 
     assert len(registry.received) == 1
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"token": 7}', b'{"token": "a\\r\\nb"}', b"[]", b"{", b'{"token":"a","token":"b"}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"token": 7}', b'{"token": "a\\r\\nb"}', b"[]", b"{", b'{"token":"a","token":"b"}']
+)
 def test_an_answer_that_holds_no_token_is_refused(registry: FakeRegistry, tmp_path: Path, body: bytes) -> None:
     registry.bearer = Bearer()
     registry.disturb("token", answers(200, body))

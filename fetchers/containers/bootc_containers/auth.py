@@ -1,7 +1,7 @@
 """Credentials for registries: containers-auth.json(5), in the places where an operating system keeps them.
 
-An explicit file (an option, or $REGISTRY_AUTH_FILE) counts alone. Otherwise the first of ostree's three files that exists
-counts alone; the files of podman and docker belong to a person's work, and are read only where asked for.
+An explicit file (an option, or $REGISTRY_AUTH_FILE) counts alone. Otherwise the first of ostree's three files that
+exists counts alone; the files of podman and docker belong to a person's work, and are read only where asked for.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _table(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    table = document.get(key) or {}
+    table = document.get(key, {})
     if not isinstance(table, dict):
         raise ConfigError(str(path), key, "must be an object")
     return table

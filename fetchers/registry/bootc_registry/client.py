@@ -114,16 +114,17 @@ class RegistryClient:
 
     def _first(self, method: str, path: str, fields: Mapping[str, str]) -> Answer:
         """First contact with an insecure registry: https if it answers, else http."""
-        try:
-            answer = self._exchange("https", method, path, fields)
-            self._scheme = "https"
-        except (Interruption, NetworkError) as failed:
+        failures: list[Interruption | NetworkError] = []
+        for scheme in ("https", "http"):
             try:
-                answer = self._exchange("http", method, path, fields)
-            except (Interruption, NetworkError):
-                raise failed from None
-            self._scheme = "http"
-        return answer
+                answer = self._exchange(scheme, method, path, fields)
+            except (Interruption, NetworkError) as error:
+                failures.append(error)
+            else:
+                self._scheme = scheme
+                return answer
+        problems = dict.fromkeys(failure.problem for failure in reversed(failures))
+        raise Interruption("; ".join(problems), failures[0].hint) from failures[0]
 
     def _exchange(self, scheme: str, method: str, path: str, fields: Mapping[str, str]) -> Answer:
         address = f"{scheme}://{self._repository.authority}{path}"

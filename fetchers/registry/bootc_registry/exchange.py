@@ -208,8 +208,8 @@ class Http:
         with self._lock:
             known = self._adapters.get((scheme, authority))
             if known is None:
-                is_insecure = self._options.is_insecure(authority)
-                context = context_for(authority, is_insecure=is_insecure, root=self._root) if scheme == "https" else None
+                is_checked = not self._options.is_insecure(authority)
+                context = context_for(authority, self._root, is_checked=is_checked) if scheme == "https" else None
                 known = self._adapters[scheme, authority] = ContextAdapter(context, self._options.connections)
             return known
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from bootc.errors import ConfigError
 
 
-def context_for(authority: str, *, is_insecure: bool, root: Path = Path("/")) -> ssl.SSLContext:
+def context_for(authority: str, root: Path = Path("/"), *, is_checked: bool = True) -> ssl.SSLContext:
     """For connections to HOST[:PORT], spelled as in the image's name. Raises ConfigError for bad files in certs.d."""
     context = ssl.create_default_context()
     # Python 3.13 would refuse private authorities that podman, skopeo and older Pythons accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if is_insecure:
+    if not is_checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     directory = next((path for path in _directories(authority, root) if path.is_dir()), None)

@@ -1,4 +1,4 @@
-"""Answering a registry's challenges for one repository: basic, and bearer tokens (distribution, token specification)."""
+"""Answering a registry's challenges for one repository: basic, and bearer tokens (distribution, token auth)."""
 
 from __future__ import annotations
 
