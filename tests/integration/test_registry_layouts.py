@@ -47,11 +47,16 @@ def _archive(layout: Path, path: Path, format: int = tarfile.PAX_FORMAT) -> str:
     return f"oci-archive:{path}"
 
 
+def _linked(layout: Path, path: Path) -> Path:
+    path.symlink_to(layout)
+    return path
+
+
 WAYS: dict[str, Callable[[Path, Path], str]] = {
     "oci": lambda layout, to: f"oci:{layout}",
     "oci by name": lambda layout, to: f"oci:{layout}:os",
     "oci by number": lambda layout, to: f"oci:{layout}:@0",
-    "oci through a link": lambda layout, to: to.symlink_to(layout) or f"oci:{to}",  # type: ignore[func-returns-value]
+    "oci through a link": lambda layout, to: f"oci:{_linked(layout, to)}",
     "tar, pax": lambda layout, to: _archive(layout, to),
     "tar, gnu": lambda layout, to: _archive(layout, to, tarfile.GNU_FORMAT),
     "tar, ustar": lambda layout, to: _archive(layout, to, tarfile.USTAR_FORMAT),
@@ -217,6 +222,8 @@ def test_what_is_no_image_is_refused(tmp_path: Path, transport: str, kind: str) 
             path.write_bytes(b"hello" * 1000)
         case "pipe":
             os.mkfifo(path)
+        case _:
+            assert not path.exists()
     with fetching(tmp_path) as fetcher, pytest.raises((NotFoundError, ProtocolError)):
         pull(fetcher, f"{transport}:{path}")
 

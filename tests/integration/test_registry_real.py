@@ -128,7 +128,7 @@ def test_an_index_of_two_platforms_is_resolved(registry: RegistryServer, layout:
     top = _keep(folder, json.dumps(index).encode(), "application/vnd.oci.image.index.v1+json")
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [top]}))
     target = f"docker://{registry.address}/os:both"
-    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"]
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]
     subprocess.run([*copy, f"oci:{folder}", target], check=True)
     with fetching(tmp_path) as fetcher:
         found = [pull(fetcher, target, platform) for platform in (AMD64, ARM64)]
