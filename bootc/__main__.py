@@ -1,5 +1,7 @@
 """`python -m bootc` is the command."""
 
+import sys
+
 from bootc.cli.main import main
 
-main()
+sys.exit(main())
