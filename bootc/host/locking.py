@@ -91,7 +91,7 @@ class Lock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise LockedError(str(self.holder() or "one that is only just starting")) from error
+                raise LockedError(str(self.holder() or "one that left no record")) from error
             self._write_record()
             try:
                 yield
