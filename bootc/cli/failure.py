@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from bootc.errors import BootcError, CancelledError
 from bootc.status.text import printable
 
 DEBUG = "BOOTC_DEBUG"
+STDOUT = 1
 
 
 def report(error: BaseException) -> int:
@@ -74,14 +76,14 @@ def _text(error: BaseException) -> str:
 
 def _is_reader_gone() -> bool:
     """Whether it is our own standard output that nobody reads any more; then nothing more is written to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return True
-    return False
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    if not poll.poll(0):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    os.close(nowhere)
+    return True
 
 
 def _write(line: str) -> None:

@@ -19,14 +19,20 @@ from bootc.cli.options import GlobalOptions
 COMMANDS = {
     "upgrade": LazyCommand("bootc.cli.commands.upgrade", "Fetch a newer image and stage it for the next boot."),
     "update": LazyCommand("bootc.cli.commands.upgrade", "The same as upgrade.", alias_of="upgrade"),
-    "switch": LazyCommand("bootc.cli.commands.switch", "Follow another image from now on."),
-    "rollback": LazyCommand("bootc.cli.commands.rollback", "Boot the previous deployment next time."),
+    "switch": LazyCommand(
+        "bootc.cli.commands.switch", "Follow another image: fetch it and stage it for the next boot."
+    ),
+    "rollback": LazyCommand(
+        "bootc.cli.commands.rollback", "Boot the previous deployment next time; a second call undoes that."
+    ),
     "status": LazyCommand("bootc.cli.commands.status", "Show what is booted, staged and kept."),
     "install": LazyCommand("bootc.cli.commands.install", "Install an image to a disk or a filesystem."),
-    "config": LazyCommand("bootc.cli.commands.config", "Show the configuration, and where each value comes from."),
-    "plugins": LazyCommand("bootc.cli.commands.plugins", "List plugins, what they can do, and what failed to load."),
+    "config": LazyCommand("bootc.cli.commands.config", "Show the configuration and where each value comes from."),
+    "plugins": LazyCommand("bootc.cli.commands.plugins", "List plugins, what they can do, and which failed to load."),
     "completion": LazyCommand("bootc.cli.commands.completion", "Print the completion script for a shell."),
-    "internals": LazyCommand("bootc.cli.commands.internals", "What our own system units call.", is_hidden=True),
+    "internals": LazyCommand(
+        "bootc.cli.commands.internals", "What our own system units call; no promises to others.", is_hidden=True
+    ),
 }
 
 

@@ -17,7 +17,9 @@ from bootc.plugins import Plugins
 @click.option("--json", "is_json", is_flag=True, help="Print a list of objects with key, value and source.")
 @click.pass_obj
 def command(options: GlobalOptions, is_json: bool) -> None:
-    """Show every configuration value and where it comes from: a file, the command line or the default."""
+    """Show the configuration and where each value comes from.
+
+    That is a file, the command line or the default. Later files win key by key."""
     config = Config.load(options.sysroot or Path("/"), options.config, options.selection.overrides)
     for warning in config.warnings:
         note(f"warning: {warning}")

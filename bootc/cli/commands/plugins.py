@@ -15,7 +15,10 @@ from bootc.plugins import Description, PluginFailure, Plugins
 @click.command("plugins")
 @click.option("--json", "is_json", is_flag=True, help="Print an object with the lists `plugins` and `failures`.")
 def command(is_json: bool) -> None:
-    """List storage backends, fetchers, bootloaders and commands, and the plugins that failed to load."""
+    """List plugins, what they can do, and which failed to load.
+
+    Plugins are storage backends, fetchers, bootloaders and commands of any installed distribution with an entry point
+    in the group `bootc`."""
     plugins = Plugins.load()
     found = plugins.describe()
     if is_json:

@@ -37,10 +37,10 @@ def command(
     quiet: bool,
     progress_fd: int | None,
 ) -> None:
-    """Follow another image from now on: fetch TARGET and stage it for the next boot.
+    """Follow another image: fetch it and stage it for the next boot.
 
-    TARGET is a name in the syntax of the transport. /etc and /var are carried over as in an upgrade, and
-    `bootc rollback` returns to the image that runs now.
+    Upgrades fetch from there from now on. TARGET is a name in the syntax of the transport. /etc and /var are carried
+    over as in an upgrade, and `bootc rollback` returns to the image that runs now.
     """
     require_running_system(options, apply)
     signature = "containerPolicy" if enforce_container_sigpolicy else None

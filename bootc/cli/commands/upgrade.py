@@ -56,15 +56,17 @@ def command(
     _require_compatible(given)
     require_running_system(options, apply)
     with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
+        machine = transaction.context.machine
         if check:
             lines, is_reboot_due = _check(session, transaction, tag), False
         elif from_downloaded:
             update = transaction.apply_downloaded()
             lines, is_reboot_due = messages.downloaded_lines(update), True
+            reboot.announce(machine, update)
         else:
             update = _upgrade(session, transaction, tag, is_locked=download_only)
             lines, is_reboot_due = messages.update_lines(update), update.change is not Change.NONE
-            reboot.announce(transaction.context.machine, update)
+            reboot.announce(machine, update)
     out_lines(lines)
     if apply and is_reboot_due:
         reboot.reboot()
