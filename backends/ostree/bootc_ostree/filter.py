@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ from attrs import evolve
 from bootc.errors import LayerError
 from bootc.layers import Entry, EntryKind, printable
 
-Label = Callable[[bytes, int, EntryKind], bytes | None]
-"""the SELinux label for a path of the image, permission bits and kind; None: the policy names none"""
+Label = Callable[[str, int], str | None]
+"""the SELinux label for an absolute path of the image and its st_mode; None: the policy names none"""
 
 REPOSITORY = b"sysroot/ostree/repo/"
 _RUNTIME = frozenset((b"run", b"tmp", b"proc", b"sys", b"dev"))
 _ALWAYS = frozenset((b"usr", b"etc", b"var"))
 _SELINUX = b"security.selinux"
 _IN_MEMORY = 1 << 20
-_STORED = (EntryKind.FILE, EntryKind.HARDLINK, EntryKind.SYMLINK, EntryKind.DIRECTORY)
+_TYPES = {EntryKind.FILE: stat.S_IFREG, EntryKind.SYMLINK: stat.S_IFLNK, EntryKind.DIRECTORY: stat.S_IFDIR}
+_STORED = (*_TYPES, EntryKind.HARDLINK)
 
 
 class Content(Protocol):
@@ -145,11 +147,16 @@ class LayerFilter:
         """With the label of the policy; a label that the image itself brings never counts."""
         label = None
         if self._label and entry.kind is not EntryKind.HARDLINK:
-            label = self._label(entry.path, entry.mode, entry.kind)
+            path = entry.path.removeprefix(b"usr/") if _is_in_etc(entry.path) else entry.path
+            label = self._label(f"/{path.decode()}", entry.mode | _TYPES[entry.kind])
         if label is None and _SELINUX not in entry.xattrs:
             return entry
         xattrs = {name: value for name, value in entry.xattrs.items() if name != _SELINUX}
-        return evolve(entry, xattrs=xattrs | {_SELINUX: label} if label is not None else xattrs)
+        return evolve(entry, xattrs=xattrs if label is None else xattrs | {_SELINUX: label.encode() + b"\0"})
+
+
+def _is_in_etc(path: bytes) -> bool:
+    return path == b"usr/etc" or path.startswith(b"usr/etc/")
 
 
 def require_storable(entry: Entry) -> None:

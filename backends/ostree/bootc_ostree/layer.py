@@ -1,0 +1,63 @@
+"""One layer of an image into the repository, whatever its form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from bootc.events import Notice, Report
+from bootc.fetcher import Readable
+from bootc.image import Digest, Image, Layer
+from bootc.storage import LayerStreams
+from bootc_ostree import chunked, metadata, prepare_root, refs
+from bootc_ostree.filter import LayerFilter
+from bootc_ostree.glib import OSTree
+from bootc_ostree.importer import transaction, write_tree
+from bootc_ostree.layout import Layout
+from bootc_ostree.objects import root_of
+from bootc_ostree.tree import RootTree
+
+
+@frozen
+class LayerImport:
+    """What the import of a layer must know of its image."""
+
+    repo: OSTree.Repo
+    image: Image
+    layout: Layout
+    present: Mapping[Digest, str]
+    """commits of the layers that are there; the commit layer comes before the ordinary ones"""
+    report: Report
+
+    def run(self, layer: Layer, streams: LayerStreams) -> str:
+        """Import in one transaction, which is given up unless the stream proves to be what the image names."""
+        with transaction(self.repo):
+            with streams.open(layer) as stream:
+                commit = self._read(layer, stream)
+            if layer == self.layout.commit:
+                self.repo.mark_commit_partial(commit, False)
+            self.repo.transaction_set_ref(None, refs.blob_ref(layer.descriptor.digest), commit)
+        return commit
+
+    def _read(self, layer: Layer, stream: Readable) -> str:
+        if layer in self.layout.chunks:
+            return chunked.import_chunk(self.repo, stream)
+        if layer == self.layout.commit:
+            return chunked.import_commit(self.repo, stream, chunked.verification(self.repo, self.image, self.layout))
+        return self._read_ordinary(stream)
+
+    def _read_ordinary(self, stream: Readable) -> str:
+        rules = LayerFilter(keeps_toplevel=self._keeps_toplevel())
+        root = write_tree(self.repo, stream, rules)
+        for name, count in sorted(rules.dropped.items()):
+            message = f"ignored {count} entries in /{name}: the base image has a read-only root without it"
+            self.report(Notice(message, is_warning=True))
+        description = metadata.of_layer(path.decode() for path in rules.implied)
+        return str(self.repo.write_commit(None, None, None, description, root, None)[1])
+
+    def _keeps_toplevel(self) -> bool:
+        if self.layout.commit is None:
+            return True
+        base = self.present[self.layout.commit.descriptor.digest]
+        return prepare_root.has_writable_root(RootTree(self.repo, root_of(self.repo, base)))
