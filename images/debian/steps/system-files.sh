@@ -1,9 +1,3 @@
-# Puts bootc's units and presets at their places. Runs inside the tree, as root, by /bin/sh.
+# Puts bootc's units, presets and completions at their places. Runs inside the tree, as root, by /bin/sh.
 set -eu
-python3 -B - <<'PYTHON'
-from pathlib import Path
-
-from bootc.system.files import install
-
-install(Path("/"), {})
-PYTHON
+bootc internals install-system-files / > /dev/null
