@@ -248,8 +248,6 @@ def test_a_read_only_device_is_named(tmp_path: Path) -> None:
         OUTER
         + """
 subprocess.run(["mount", "-o", "ro,loop", path / "disk.img", mount_point], check=True)
-device = mounts.mount_at(mount_point).source
-subprocess.run(["blockdev", "--setro", device], check=True)
 print(host.is_medium_read_only(mount_point))
 attempt(host.make_writable, [mount_point])
 attempt(host.prepare, mount_point)
