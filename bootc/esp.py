@@ -92,7 +92,8 @@ class MtoolsVolume(Volume):
             self._sync(directory.parent)
 
     def replace(self, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
-        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+        digits = max(12, len(path.name) - len(TEMPORARY))
+        temporary = path.parent / (TEMPORARY + secrets.token_hex(digits)[:digits])
         try:
             self._write(temporary, data if isinstance(data, bytes) else b"".join(data))
             self.rename(temporary, path)
@@ -101,10 +102,15 @@ class MtoolsVolume(Volume):
             raise
 
     def rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+        """Move it. A file that gets a longer name is written anew: mren of mtools 4.0.32 fails an assertion there."""
         if str(old).casefold() == str(new).casefold():  # one name to FAT, and mren refuses it
             return
         if self.size(new) is not None:
             self.remove(new)
+        if _slots(new) > _slots(old) and self.size(old) is not None:
+            self._write(new, self.read(old))
+            self.remove(old)
+            return
         self._step("rename", old, new)
         self._run("mren" if old.parent == new.parent else "mmove", _spelled(old), _spelled(new))
         self._sync(new.parent)
@@ -187,6 +193,11 @@ def _spelled(path: PurePosixPath) -> str:
         if not _NAME.fullmatch(name) or name[-1] in ". ":
             raise FileSystemError(str(path), "not a file name for an EFI system partition")
     return "::/" + "/".join(path.parts)
+
+
+def _slots(path: PurePosixPath) -> int:
+    """Directory entries that a long name takes, 13 characters in each (FAT specification)."""
+    return -(-len(path.name) // 13)
 
 
 def _parse(line: str) -> _File | None:

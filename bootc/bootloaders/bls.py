@@ -87,7 +87,7 @@ def options_text(arguments: KernelArguments) -> str:
     text = str(arguments)
     if any(not char.isprintable() for char in text):
         raise ValueError("a kernel argument contains control characters")
-    if KernelArguments.parse(text) != arguments:
+    if KernelArguments.parse(text) != arguments or text.count('"') % 2:
         raise ValueError("a kernel argument contains spaces outside of double quotes, or an open quote")
     if text.startswith('"') and text.endswith('"'):
         raise ValueError("the first and the last kernel argument are quoted; systemd-boot would take those quotes off")

@@ -89,7 +89,8 @@ def make_plan(wanted: Sequence[Wanted], present: Sequence[EntryFile], tries: int
     writes = tuple(
         EntryFile(name, want.text(name.rank)) for want, name in zip(wanted, names, strict=True) if name not in kept
     )
-    return Plan(writes, tuple(file for file in present if file.name not in names), tuple(names))
+    removals = sorted((file for file in present if file.name not in names), key=lambda file: file.name.rank)
+    return Plan(writes, tuple(removals), tuple(names))
 
 
 def _rest(wanted: Sequence[Wanted], present: Sequence[EntryFile], tries: int | None, top: int) -> list[FileName]:
