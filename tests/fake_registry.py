@@ -98,7 +98,7 @@ class FakeRegistry:
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self.connections = 0
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Server((host, 0), _handler_of(self))
         self.address = f"{host}:{self._server.server_port}"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -342,6 +342,8 @@ def _basic(user: str, password: str) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    address_family = socket.AF_INET
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are what tests are about."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -396,12 +397,33 @@ def test_an_authority_in_certs_d_is_trusted(tmp_path: Path, certificate: Certifi
         assert pull(fetcher, _name(registry)).layers == (LAYER,)
 
 
-def test_a_certificate_for_another_host_is_refused(tmp_path: Path, certificate: Certificate) -> None:
-    with FakeRegistry(certificate, host="127.0.0.2") as registry, fetching(tmp_path, insecure=()) as fetcher:
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost"])
+def test_a_certificate_for_another_host_is_refused(tmp_path: Path, host: str) -> None:
+    certificate = Certificate(tmp_path / "server.crt", tmp_path / "server.key")
+    files = ["-keyout", str(certificate.key), "-out", str(certificate.certificate)]
+    kind = [
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:h.example,IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", "req", "-x509", *kind, *files], check=True, capture_output=True)
+    with FakeRegistry(certificate, host) as registry, fetching(tmp_path, insecure=()) as fetcher:
         _trust(tmp_path, registry, certificate)
-        registry.address = registry.address.replace("127.0.0.2", "ip6-localhost")
-        with pytest.raises(NetworkError):
+        with pytest.raises(NetworkError, match="is not trusted"):
             pull(fetcher, _name(registry))
+        assert registry.received == []
+
+
+def test_a_certificate_for_this_host_is_accepted_by_every_name(tmp_path: Path, certificate: Certificate) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        with FakeRegistry(certificate, host) as registry, fetching(tmp_path, insecure=()) as fetcher:
+            registry.add_image("latest", LAYER)
+            _trust(tmp_path, registry, certificate)
+            assert pull(fetcher, _name(registry)).layers == (LAYER,)
 
 
 def test_an_insecure_host_may_have_any_certificate(tmp_path: Path, certificate: Certificate) -> None:

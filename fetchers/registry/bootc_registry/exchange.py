@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"bootc/{__version__}"
 
-_RECEIVE = 1 << 20
+_RECEIVE = 256 << 10
+_GATHER = 0.05
+"""seconds for which small receives (TLS gives 16 KiB at most) are put together"""
 _LEFTOVER = 64 << 10
 """bytes of an unwanted body that are read to keep the connection"""
 _SLOWEST = 1000
@@ -39,6 +41,7 @@ class Answer:
         self.address, self.status, self.headers = address, status, headers
         self._raw, self._patience = raw, patience
         self._waited, self._received = 0.0, 0
+        self._interruption: Interruption | None = None
 
     @property
     def host(self) -> str:
@@ -57,17 +60,21 @@ class Answer:
         return self.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
     def read(self, size: int) -> bytes:
-        """What one receive gives, at most `size` bytes; b"" at the end. Raises Interruption."""
-        from urllib3.exceptions import HTTPError
-
-        started = time.monotonic()
-        try:
-            data = _receive(self._raw, min(size, _RECEIVE))
-        except (HTTPError, HTTPException, OSError, ValueError) as error:
-            self.close()
-            raise _explained(error) from error
-        self._require_pace(time.monotonic() - started, len(data))
-        return data
+        """What is there, at most `size` bytes; b"" at the end. Raises Interruption, after all that came before it."""
+        if self._interruption is not None:
+            raise self._interruption
+        data = self._receive(min(size, _RECEIVE))
+        end = time.monotonic() + _GATHER
+        parts, left = [data], min(size, _RECEIVE) - len(data)
+        while data and left and time.monotonic() < end:
+            try:
+                data = self._receive(left)
+            except Interruption as interruption:
+                self._interruption = interruption
+                break
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
 
     def read_all(self, limit: int, source: str) -> bytes:
         """The whole body. Raises Interruption if it is cut, ProtocolError if it has more than `limit` bytes."""
@@ -116,6 +123,18 @@ class Answer:
         with suppress(Exception):
             self._raw.read(1, decode_content=False)
         self._raw.release_conn()
+
+    def _receive(self, size: int) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        started = time.monotonic()
+        try:
+            data = _receive(self._raw, size)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            self.close()
+            raise _explained(error) from error
+        self._require_pace(time.monotonic() - started, len(data))
+        return data
 
     def _require_pace(self, waited: float, received: int) -> None:
         """Time in which the caller did other things does not count."""
@@ -224,10 +243,13 @@ def _receive(raw: Any, size: int) -> bytes:
 
 
 def _failure(error: Exception, host: str, source: str) -> Interruption | NetworkError:
+    from urllib3.util.ssl_match_hostname import CertificateError
+
     cause = _root(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    if isinstance(cause, ssl.SSLCertVerificationError | CertificateError):
         hint = f"put the authority's certificate into /etc/containers/certs.d/{host}/ as NAME.crt"
-        return NetworkError(source, f"the certificate of {host} is not trusted: {cause.verify_message}", hint)
+        reason = getattr(cause, "verify_message", "") or "it is for another host"
+        return NetworkError(source, f"the certificate of {host} is not trusted: {reason}", hint)
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
         return NetworkError(source, f"there is no host {host}", "check the image's name and the network")
     interruption = _explained(error)
@@ -249,12 +271,10 @@ def _explained(error: Exception) -> Interruption:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The error at the beginning of the chain; urllib3 keeps part of it in `reason`."""
+    """What requests and urllib3 have wrapped; they keep it in their arguments, in `reason`, or as the cause."""
     seen: set[int] = set()
-    while id(error) not in seen:
+    while id(error) not in seen and type(error).__module__.startswith(("requests.", "urllib3.")):
         seen.add(id(error))
-        inner = error.args[0] if error.args else None
-        reason = getattr(inner, "reason", None) or getattr(error, "reason", None)
-        links = (reason, inner, error.__cause__, error.__context__)
+        links = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
         error = next((link for link in links if isinstance(link, BaseException)), error)
     return error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bootc.errors import ConfigError
 
@@ -15,6 +17,9 @@ def context_for(authority: str, root: Path = Path("/"), *, is_checked: bool = Tr
     context = ssl.create_default_context()
     # Python 3.13 would refuse private authorities that podman, skopeo and older Pythons accept.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if _is_address(authority):
+        # urllib3 before 2.0 cannot have OpenSSL check an address; every urllib3 checks it itself if OpenSSL does not.
+        context.check_hostname = False
     if not is_checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -22,6 +27,15 @@ def context_for(authority: str, root: Path = Path("/"), *, is_checked: bool = Tr
     if directory is not None:
         _load(context, directory)
     return context
+
+
+def _is_address(authority: str) -> bool:
+    host = urlsplit(f"//{authority}").hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _directories(authority: str, root: Path) -> Iterator[Path]:
