@@ -14,18 +14,26 @@ from bootc.transaction import Transaction
 
 
 @contextmanager
-def opened(
-    options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None
-) -> Iterator[tuple[Session, Transaction]]:
-    """A transaction on the installed system, and the session it belongs to."""
+def prepared(options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None) -> Iterator[Session]:
+    """A session that may change the installed system. Preparation comes first: no thread may run before it."""
     host.prepare(options.sysroot)
     with (
         listening(is_quiet=is_quiet, is_verbose=options.is_verbose, progress_fd=progress_fd) as report,
         host.Signals().active() as signals,
     ):
-        session = Session(options.selection, report, signals)
-        with session.writer() as transaction:
-            yield session, transaction
+        yield Session(options.selection, report, signals)
+
+
+@contextmanager
+def opened(
+    options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None
+) -> Iterator[tuple[Session, Transaction]]:
+    """A transaction on the installed system, and the session it belongs to."""
+    with (
+        prepared(options, is_quiet=is_quiet, progress_fd=progress_fd) as session,
+        session.writer() as transaction,
+    ):
+        yield session, transaction
 
 
 def require_running_system(options: GlobalOptions, is_applied: bool) -> None:

@@ -64,7 +64,7 @@ def _for_people(is_quiet: bool, is_verbose: bool) -> Listener:
 
 def notice_text(notice: Notice) -> str:
     """A notice as a line."""
-    return f"{'warning' if notice.is_warning else 'notice'}: {notice.message}"
+    return f"warning: {notice.message}" if notice.is_warning else notice.message
 
 
 class PlainLines:

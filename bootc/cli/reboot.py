@@ -18,12 +18,19 @@ _OURS = b"bootc: "
 
 
 def announce(machine: Machine, update: Update) -> None:
-    """Tell others that a reboot applies this update, if it does. A sysroot that does not run concerns nobody."""
+    """Tell others whether a reboot applies this update. A sysroot that does not run concerns nobody."""
     deployment = update.deployment
-    if deployment and deployment.image and deployment.is_staged and not deployment.is_locked:
-        _require(machine, deployment.image.digest)
-    elif update.change is Change.LOCKED:
-        _no_longer_require(machine)
+    if deployment is None or deployment.image is None:
+        return
+    match update.change:
+        case Change.LOCKED:
+            _no_longer_require(machine)
+        case Change.STAGED if deployment.is_locked:
+            _no_longer_require(machine)
+        case Change.STAGED | Change.UNLOCKED:
+            _require(machine, deployment.image.digest)
+        case _:
+            return
 
 
 def announce_rollback(machine: Machine, slots: Slots, is_undo: bool) -> None:

@@ -200,18 +200,30 @@ def required(machine: Machine) -> str | None:
     return path.read_text() if path.exists() else None
 
 
-def test_a_staged_deployment_requires_a_reboot_until_it_is_locked(machine: Machine) -> None:
-    reboot.announce(machine, Update(Change.STAGED, REFERENCE, STAGED))
-    assert required(machine) == f"bootc: Reboot required for image: {NEW}"
-    reboot.announce(machine, Update(Change.NONE, REFERENCE, BOOTED))
-    assert required(machine) == f"bootc: Reboot required for image: {NEW}"
-    reboot.announce(machine, Update(Change.LOCKED, REFERENCE, evolve(STAGED, is_locked=True)))
-    assert required(machine) is None
+REQUIRED = f"bootc: Reboot required for image: {NEW}"
 
 
-def test_a_download_requires_no_reboot(machine: Machine) -> None:
-    reboot.announce(machine, Update(Change.STAGED, REFERENCE, evolve(STAGED, is_locked=True)))
-    assert required(machine) is None
+@pytest.mark.parametrize(
+    ("before", "update", "after"),
+    [
+        (None, Update(Change.STAGED, REFERENCE, STAGED), REQUIRED),
+        (None, Update(Change.UNLOCKED, REFERENCE, evolve(STAGED, is_locked=True)), REQUIRED),
+        (REQUIRED, Update(Change.NONE, REFERENCE, BOOTED), REQUIRED),
+        (REQUIRED, Update(Change.STAGED_BEFORE, REFERENCE, STAGED), REQUIRED),
+        (REQUIRED, Update(Change.LOCKED, REFERENCE, STAGED), None),
+        (REQUIRED, Update(Change.STAGED, REFERENCE, evolve(STAGED, is_locked=True)), None),
+        (None, Update(Change.STAGED, REFERENCE, evolve(STAGED, is_locked=True)), None),
+    ],
+    ids=["staged", "unlocked", "nothing new", "staged before", "locked", "replaced by a download", "downloaded"],
+)
+def test_what_the_next_reboot_applies_requires_one(
+    machine: Machine, before: str | None, update: Update, after: str | None
+) -> None:
+    assert machine.run is not None
+    if before:
+        (machine.run / "reboot-required").write_text(before)
+    reboot.announce(machine, update)
+    assert required(machine) == after
 
 
 def test_a_rollback_requires_a_reboot_and_its_undo_does_not(machine: Machine) -> None:

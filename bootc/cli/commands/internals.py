@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from bootc.cli.changing import opened
+from bootc.cli.changing import opened, prepared
 from bootc.cli.completions import SHELLS, script
 from bootc.cli.options import GlobalOptions
-from bootc.cli.progress import listening
 from bootc.cli.terminal import out, out_lines
 from bootc.deployment import Slots
-from bootc.session import Session
 from bootc.status import size_text
 from bootc.system import files
 
@@ -26,9 +24,11 @@ def command() -> None:
 @click.pass_obj
 def finalize_staged(options: GlobalOptions) -> None:
     """At shutdown: make the staged deployment the default one."""
-    if _has_staged(options):
-        with opened(options) as (_, transaction):
-            transaction.finalize()
+    with prepared(options) as session:
+        system = session.reader()
+        if system is not None and Slots.of(system.deployments).staged is not None:
+            with session.writer() as transaction:
+                transaction.finalize()
 
 
 @command.command("publish")
@@ -56,10 +56,3 @@ def install_system_files(context: click.Context, root: Path) -> None:
     top = context.find_root().command
     written = files.install(root, {shell: script(shell, top) for shell in SHELLS})
     out_lines(f"/{path}" for path in written)
-
-
-def _has_staged(options: GlobalOptions) -> bool:
-    """Whether there is anything to finalize; found out without a lock and without a bootloader."""
-    with listening(is_verbose=options.is_verbose) as report:
-        system = Session(options.selection, report).reader()
-        return system is not None and Slots.of(system.deployments).staged is not None
