@@ -17,19 +17,20 @@ Directories that have no entry of their own are given out as implied ones before
   that an implied directory changes nothing where a directory is. Here podman resets it to root:root 0755, which would
   undo the mode of /root or /tmp, and images built of ostree chunks do leave out directories.
 * Anything else replaces what was there, with all below it.
-* A whiteout removes a path of lower layers, an opaque marker all that lower layers have in its directory (also in the
-  root); both leave alone what their own layer brings, before or after them.
-* A hard link shares the inode of its target, whose attributes count. A later layer that replaces one of the names
-  leaves the others as they were.
+* A whiteout removes a path of lower layers, an opaque marker all that lower layers have in its directory; both leave
+  alone what their own layer brings, before or after them. A directory that is whited out and brought again in one layer
+  starts empty, as the OCI specification says and podman's vfs driver does; its overlay driver lets the old one through.
+* A hard link shares the inode of its target, whose attributes count (podman lets the last header win; real writers
+  repeat the same ones). A later layer that replaces one of the names leaves the others as they were.
 
 **Refused**, always with LayerError: a name that is empty, contains `..` or NUL, or is a file's with a slash at its end;
 what is below a link or a file of its own layer; a hard link to nothing earlier, a directory, a whiteout or itself;
-whiteouts that are no empty regular file, or named `.wh.`, `.wh..`, `.wh...` or `.wh..wh.*` (aufs' own files; podman's
-two storage drivers disagree on them); unknown types (also contiguous files, as podman does); content of anything but a
-file; `trusted.overlay.*` and `user.overlay.*` attributes and character device 0:0, which overlayfs would obey; two
-values for one record, attribute or name; a size in pax that differs from the header's; global pax headers that change
-entries; broken numbers, checksums, records and maps; owners, times and devices that Linux does not know; excess over
-`Limits`; an archive that is cut inside an entry; anything but zeros after its end.
+whiteouts that are no empty regular file, or named `.wh.`, `.wh..`, `.wh...` or `.wh..wh.*` (aufs' own files), and an
+opaque marker in the root (podman's storage drivers disagree on both); unknown types (also contiguous files, as podman
+does); content of anything but a file; `trusted.overlay.*` and `user.overlay.*` attributes and character device 0:0,
+which overlayfs would obey; two values for one record, attribute or name; a size in pax that differs from the header's;
+global pax headers that change entries; broken numbers, checksums, records and maps; owners, times and devices that
+Linux does not know; excess over `Limits`; an archive that is cut inside an entry; anything but zeros after its end.
 
 **Accepted**: absolute names, as relative ones; names that are not UTF-8; directories marked by a slash only (v7);
 a stream that ends after an entry without the two zero blocks, since some writers leave them out, podman takes it, and

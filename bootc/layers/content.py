@@ -58,6 +58,10 @@ class Source:
 
     def exactly(self, count: int) -> bytes:
         """The next `count` bytes, in memory. Raises LayerError at the end of the stream."""
+        start = self._position
+        if start + count <= len(self._buffer):
+            self._position = start + count
+            return self._buffer[start : self._position]
         pieces = []
         while count:
             pieces.append(self.piece(count))

@@ -81,19 +81,19 @@ class _Extension:
             raise refusal(subject, f"the extended header has {header.size} bytes, more than {bound}")
         data = self.source.exactly(header.size)
         self.source.skip(-header.size % BLOCK)
-        previous = {b"x": self.records, b"L": self.name, b"K": self.target}.get(header.flag)
-        if previous is not None:
-            raise refusal(subject, "two extended headers of one kind for one entry")
         if header.flag == b"g":
             check_global(data, subject)
             return
         self.is_pending = True
+        previous: object
         if header.flag == b"x":
-            self.records = read_records(data, subject)
+            previous, self.records = self.records, read_records(data, subject)
         elif header.flag == b"L":
-            self.name = data.rstrip(b"\0")
+            previous, self.name = self.name, data.rstrip(b"\0")
         else:
-            self.target = data.rstrip(b"\0")
+            previous, self.target = self.target, data.rstrip(b"\0")
+        if previous is not None:
+            raise refusal(subject, "two extended headers of one kind for one entry")
 
     def apply(self, header: Header) -> Header:
         """The header with all that the extensions say instead."""

@@ -12,7 +12,7 @@ from bootc.layers.limits import Limits
 class Place(enum.Enum):
     """What a layer has at a path so far."""
 
-    IMPLIED = "a directory that only paths below it imply"
+    IMPLIED = "a directory above other paths"
     DIRECTORY = "a directory"
     OTHER = "an entry that is not a directory"
     MARKER = "a whiteout"
@@ -78,7 +78,7 @@ class Names:
             place = Place.MARKER
         known = self._places.get(path)
         if known is not None and (known is not Place.IMPLIED or place is not Place.DIRECTORY):
-            raise refusal(path, f"the layer brings this path twice; it already has {known.value} there")
+            raise refusal(path, f"the layer brings this path twice, before as {known.value}")
         self._remember(path, place)
         if is_directory:
             self._directories.add(path)
@@ -120,6 +120,8 @@ class Names:
         if not is_file:
             raise refusal(path, "a whiteout must be a regular file without content")
         if name == OPAQUE:
+            if path == name:
+                raise refusal(path, "an opaque marker for the whole image; storage drivers disagree on it")
             return
         hidden = name[len(WHITEOUT) :]
         if hidden in _NO_NAMES or hidden.startswith(WHITEOUT):

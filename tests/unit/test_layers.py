@@ -105,7 +105,10 @@ WELL_FORMED = {
         [implied(b"a"), entry(b"a/f"), entry(b"a", DIRECTORY, 0o755)],
     ),
     "whiteout, then its path again": (file(b".wh.a") + file(b"a"), [entry(b".wh.a"), entry(b"a")]),
-    "opaque after others": (file(b"f") + file(b".wh..wh..opq"), [entry(b"f"), entry(b".wh..wh..opq")]),
+    "opaque after others": (
+        directory(b"d") + file(b"d/f") + file(b"d/.wh..wh..opq"),
+        [entry(b"d", DIRECTORY, 0o755), entry(b"d/f"), entry(b"d/.wh..wh..opq")],
+    ),
     "no end": (file(b"f", b"x"), [entry(b"f", size=1)]),
     "half an end": (file(b"f", b"x") + bytes(512), [entry(b"f", size=1)]),
     "much padding": (file(b"f", b"x") + bytes(100_001), [entry(b"f", size=1)]),
