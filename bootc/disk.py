@@ -5,6 +5,7 @@ Nothing is written before every check has passed. Filesystems are made so that t
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import stat
@@ -287,7 +288,20 @@ def _mounted(device: Path, type: str, at: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        Command(("umount", "-R", str(at)), "unmount the root filesystem").run()
+        _unmount(at)
+
+
+def _unmount(at: Path) -> None:
+    """Unmount; objects that nobody uses any more, but whose descriptors are still open, are collected first.
+
+    After a failure its traceback may keep such objects alive: then the mount goes when this process ends.
+    """
+    busy = Command(("umount", "-R", str(at)), "unmount the root filesystem", frozenset({0, 32})).run().code
+    if busy:
+        gc.collect()
+        busy = Command(("umount", "-R", str(at)), "unmount the root filesystem", frozenset({0, 32})).run().code
+    if busy:
+        Command(("umount", "-R", "-l", str(at)), "unmount the root filesystem").run()
 
 
 def _finish(root: Path) -> None:
