@@ -374,7 +374,8 @@ def test_a_full_disk_is_a_typed_error(tmp_path: Path) -> None:
         small = [base_layer().data]
         store.import_image(make_image(small), Streams(small))
     finally:
-        subprocess.run(["umount", "--lazy", mounted], check=True)
+        gc.collect()
+        subprocess.run(["umount", mounted], check=True)
 
 
 def test_nothing_stays_open_between_calls(store: OstreeStore, sysroot: Path) -> None:

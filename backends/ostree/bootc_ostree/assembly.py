@@ -12,6 +12,7 @@ from bootc_ostree.importer import transaction
 from bootc_ostree.layout import Layout
 from bootc_ostree.merge import LayerTree
 from bootc_ostree.objects import ObjectTrees, as_root, is_empty_file, root_of, write_directory_metadata
+from bootc_ostree.relabel import Relabeller, policy_of
 
 _ROOT_MODE = 0o40755
 _BUILD_RESIDUE = ("hostname", "resolv.conf")
@@ -22,7 +23,13 @@ def assemble(repo: OSTree.Repo, image: Image, layout: Layout, commits: Mapping[D
     """Merge the layers and name the result by the image's reference, in one transaction."""
     base = commits[layout.commit.descriptor.digest] if layout.commit else None
     with transaction(repo):
-        root = _merged(repo, layout, commits, base)
+        trees = ObjectTrees(repo)
+        root = _merged(repo, trees, layout, commits, base)
+        label = policy_of(repo, root) if layout.ordinary else None
+        if label:
+            relabeller = Relabeller(repo, trees, label)
+            root = relabeller.tree(root)
+            _relabel_layers(repo, relabeller, layout, commits)
         written = as_root(repo, root)
         moment = metadata.timestamp(image)
         commit = repo.write_commit_with_time(base, None, None, metadata.of_image(image), written, moment, None)[1]
@@ -32,8 +39,9 @@ def assemble(repo: OSTree.Repo, image: Image, layout: Layout, commits: Mapping[D
     return stored
 
 
-def _merged(repo: OSTree.Repo, layout: Layout, commits: Mapping[Digest, str], base: str | None) -> Directory:
-    trees = ObjectTrees(repo)
+def _merged(
+    repo: OSTree.Repo, trees: ObjectTrees, layout: Layout, commits: Mapping[Digest, str], base: str | None
+) -> Directory:
     root = root_of(repo, base) if base else None
     for layer in layout.ordinary:
         commit = commits[layer.descriptor.digest]
@@ -49,3 +57,17 @@ def _without_residue(repo: OSTree.Repo, trees: ObjectTrees, root: Directory) -> 
     files = trees.load(etc.contents).files if etc else {}
     empty = [name for name in _BUILD_RESIDUE if name in files and is_empty_file(repo, files[name])]
     return merge.without_files(trees, root, "usr/etc", empty) if empty else root
+
+
+def _relabel_layers(repo: OSTree.Repo, relabeller: Relabeller, layout: Layout, commits: Mapping[Digest, str]) -> None:
+    """Write the layers' commits again with the image's labels, so that both share their objects."""
+    for layer in layout.ordinary:
+        commit = commits[layer.descriptor.digest]
+        root = root_of(repo, commit)
+        labelled = relabeller.tree(root)
+        if labelled == root:
+            continue
+        old = repo.load_commit(commit)[1]
+        moment, written = OSTree.commit_get_timestamp(old), as_root(repo, labelled)
+        new = repo.write_commit_with_time(None, None, None, old.get_child_value(0), written, moment, None)[1]
+        repo.transaction_set_ref(None, refs.blob_ref(layer.descriptor.digest), new)

@@ -19,7 +19,7 @@ Label = Callable[[str, int], str | None]
 REPOSITORY = b"sysroot/ostree/repo/"
 _RUNTIME = frozenset((b"run", b"tmp", b"proc", b"sys", b"dev"))
 _ALWAYS = frozenset((b"usr", b"etc", b"var"))
-_SELINUX = b"security.selinux"
+SELINUX = b"security.selinux"
 _IN_MEMORY = 1 << 20
 _TYPES = {EntryKind.FILE: stat.S_IFREG, EntryKind.SYMLINK: stat.S_IFLNK, EntryKind.DIRECTORY: stat.S_IFDIR}
 _STORED = (*_TYPES, EntryKind.HARDLINK)
@@ -147,16 +147,17 @@ class LayerFilter:
         """With the label of the policy; a label that the image itself brings never counts."""
         label = None
         if self._label and entry.kind is not EntryKind.HARDLINK:
-            path = entry.path.removeprefix(b"usr/") if _is_in_etc(entry.path) else entry.path
-            label = self._label(f"/{path.decode()}", entry.mode | _TYPES[entry.kind])
-        if label is None and _SELINUX not in entry.xattrs:
+            label = self._label(image_path(entry.path.decode()), entry.mode | _TYPES[entry.kind])
+        if label is None and SELINUX not in entry.xattrs:
             return entry
-        xattrs = {name: value for name, value in entry.xattrs.items() if name != _SELINUX}
-        return evolve(entry, xattrs=xattrs if label is None else xattrs | {_SELINUX: label.encode() + b"\0"})
+        xattrs = {name: value for name, value in entry.xattrs.items() if name != SELINUX}
+        return evolve(entry, xattrs=xattrs if label is None else xattrs | {SELINUX: label.encode() + b"\0"})
 
 
-def _is_in_etc(path: bytes) -> bool:
-    return path == b"usr/etc" or path.startswith(b"usr/etc/")
+def image_path(path: str) -> str:
+    """The absolute path that the image has for a path of the commit."""
+    is_in_etc = path == "usr/etc" or path.startswith("usr/etc/")
+    return f"/{path.removeprefix('usr/')}" if is_in_etc else f"/{path}"
 
 
 def require_storable(entry: Entry) -> None:

@@ -10,12 +10,13 @@ from bootc.events import Notice, Report
 from bootc.fetcher import Readable
 from bootc.image import Digest, Image, Layer
 from bootc.storage import LayerStreams
-from bootc_ostree import chunked, metadata, prepare_root, refs
-from bootc_ostree.filter import LayerFilter
+from bootc_ostree import chunked, index, metadata, prepare_root, refs
+from bootc_ostree.filter import Label, LayerFilter
 from bootc_ostree.glib import OSTree
 from bootc_ostree.importer import transaction, write_tree
 from bootc_ostree.layout import Layout
 from bootc_ostree.objects import root_of
+from bootc_ostree.relabel import policy_of
 from bootc_ostree.tree import RootTree
 
 
@@ -48,7 +49,7 @@ class LayerImport:
         return self._read_ordinary(stream)
 
     def _read_ordinary(self, stream: Readable) -> str:
-        rules = LayerFilter(keeps_toplevel=self._keeps_toplevel())
+        rules = LayerFilter(keeps_toplevel=self._keeps_toplevel(), label=self._label())
         root = write_tree(self.repo, stream, rules)
         for name, count in sorted(rules.dropped.items()):
             message = f"ignored {count} entries in /{name}: the base image has a read-only root without it"
@@ -57,7 +58,13 @@ class LayerImport:
         return str(self.repo.write_commit(None, None, None, description, root, None)[1])
 
     def _keeps_toplevel(self) -> bool:
-        if self.layout.commit is None:
-            return True
-        base = self.present[self.layout.commit.descriptor.digest]
-        return prepare_root.has_writable_root(RootTree(self.repo, root_of(self.repo, base)))
+        base = self._base()
+        return base is None or prepare_root.has_writable_root(RootTree(self.repo, root_of(self.repo, base)))
+
+    def _label(self) -> Label | None:
+        """The policy of the base, or of the image that this one follows: most labels will be right from the start."""
+        known = self._base() or index.resolve(self.repo, refs.image_ref(self.image.reference))
+        return policy_of(self.repo, root_of(self.repo, known)) if known else None
+
+    def _base(self) -> str | None:
+        return self.present[self.layout.commit.descriptor.digest] if self.layout.commit else None
