@@ -211,9 +211,7 @@ def test_json_and_people_hear_the_same_events(pipe: Pipe, capsys: pytest.Capture
     ]
 
 
-@pytest.mark.parametrize(
-    ("is_quiet", "expected"), [(False, ["fine", "warning: odd"]), (True, ["warning: odd"])]
-)
+@pytest.mark.parametrize(("is_quiet", "expected"), [(False, ["fine", "warning: odd"]), (True, ["warning: odd"])])
 def test_without_a_terminal_only_notices_are_told(
     is_quiet: bool, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
