@@ -17,9 +17,10 @@ from bootc.errors import AuthenticationError, FetchError, NetworkError, NotFound
 from bootc.events import Event, Notice
 from bootc.image import ImageReference
 from bootc.manifest import OCI_INDEX
+from bootc.streams import FetchedLayers
 from tests.blobs import digest_of
 from tests.servers import HTPASSWD, PASSWORD, USER, RegistryServer
-from tests.skopeo_images import PLATFORM, PROGRAM, Built, build, copy, digests, fetcher, read, write_layout
+from tests.skopeo_images import PLATFORM, PROGRAM, Built, build, copy, digests, fetcher, nothing, read, write_layout
 
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 
@@ -201,6 +202,26 @@ def test_credentials_are_read_from_the_file(tmp_path: Path) -> None:
         )
         with fetcher(tmp_path, evolve(anonymous, authfile=str(file))).resolve(reference, PLATFORM) as source:
             assert read(source, source.image.layers[0].blob) == image.blobs[0]
+
+
+@pytest.mark.parametrize("transport", ["registry", "containers-storage"])
+def test_the_core_gets_verified_layers(
+    folder: Path, tmp_path: Path, layout: str, built: Built, registry: RegistryServer, transport: str
+) -> None:
+    name = f"[vfs@{tmp_path}/store+{tmp_path}/run]localhost/os:1"
+    if transport == "registry":
+        registry.push(folder / "oci", "os", "a/core:1")
+        name = f"{registry.address}/a/core:1"
+    else:
+        copy(layout, f"{transport}:{name}")
+    opened = fetcher(folder, Options(insecure=(registry.address,)))
+    with opened.resolve(ImageReference.of(name, transport), PLATFORM) as source:
+        layers = source.image.layers
+        with FetchedLayers(source, layers, tmp_path / "spool", lambda event: None, nothing) as streams:
+            for layer in layers:
+                with streams.open(layer) as content:
+                    data = b"".join(iter(lambda: content.read(65536), b""))
+                assert digest_of(data) == layer.diff_id
 
 
 NOWHERE = {
