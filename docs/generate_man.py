@@ -47,7 +47,8 @@ def page(path: tuple[str, ...], command: click.Command, context: click.Context) 
     ]
     if rest.strip():
         lines += [".SH DESCRIPTION", *paragraphs(rest)]
-    options = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
+    parameters = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
+    options = [record for option in parameters if (record := option.get_help_record(context))]
     lines += section("OPTIONS", options)
     if isinstance(command, click.Group):
         lines += section("COMMANDS", list(subcommands(path, command, context)))
