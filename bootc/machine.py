@@ -130,15 +130,19 @@ class Command:
 
     def start(self, *, stdin: int, stderr: int = subprocess.DEVNULL) -> Child:
         """Start it in the background, in a session of its own, with this descriptor as its standard input."""
-        return subprocess.Popen(
-            self._resolved(),
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            env=self._environment(),
-            pass_fds=self.pass_fds,
-            start_new_session=True,
-        )
+        argv = self._resolved()
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=self._environment(),
+                pass_fds=self.pass_fds,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramError(self.text, -1, f"could not be started: {error}") from error
 
     @property
     def text(self) -> str:
