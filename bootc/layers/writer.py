@@ -49,7 +49,7 @@ def _extended(entry: Entry, name: bytes, seconds: int) -> bytes:
     if not records:
         return header
     data = write_records(records)
-    front = _block(b"././@PaxHeader", 0o644, 0, 0, len(data), 0, b"x", b"", 0, 0, b"")
+    front = _block(b"././@PaxHeader", 0o644, 0, 0, len(data), 0, b"x", b"", (0, 0), b"")
     return front + data + padding(len(data)) + header
 
 
@@ -98,7 +98,7 @@ def _header(entry: Entry, name: bytes, prefix: bytes, seconds: int) -> bytes:
     size = entry.size if entry.size <= _MAX_LONG else 0
     time = seconds if 0 <= seconds <= _MAX_LONG else 0
     flag = entry.kind.value
-    return _block(name, mode, uid, gid, size, time, flag, entry.target[:_NAME], *entry.device, prefix)
+    return _block(name, mode, uid, gid, size, time, flag, entry.target[:_NAME], entry.device, prefix)
 
 
 def _block(
@@ -110,26 +110,12 @@ def _block(
     mtime: int,
     flag: bytes,
     target: bytes,
-    major: int,
-    minor: int,
+    device: tuple[int, int],
     prefix: bytes,
 ) -> bytes:
-    block = _HEADER.pack(
-        name,
-        b"%07o" % mode,
-        b"%07o" % uid,
-        b"%07o" % gid,
-        b"%011o" % size,
-        b"%011o" % mtime,
-        _BLANK_SUM,
-        flag,
-        target,
-        _MAGIC,
-        b"",
-        b"",
-        b"%07o" % major,
-        b"%07o" % minor,
-        prefix,
-    )
+    owner = (b"%07o" % mode, b"%07o" % uid, b"%07o" % gid)
+    lengths = (b"%011o" % size, b"%011o" % mtime)
+    numbers = (b"%07o" % device[0], b"%07o" % device[1])
+    block = _HEADER.pack(name, *owner, *lengths, _BLANK_SUM, flag, target, _MAGIC, b"", b"", *numbers, prefix)
     total = (adler32(block[: BLOCK // 2]) & 0xFFFF) + (adler32(block[BLOCK // 2 :]) & 0xFFFF) - 2
     return b"%b%06o\0 %b" % (block[:148], total, block[156:])
