@@ -21,7 +21,7 @@ from bootc import blockdev
 from bootc.blockdev import EspLocation, Partition, PartitionTable
 from bootc.deployment import KernelArguments
 from bootc.errors import HostError, MissingProgramError, TargetError
-from bootc.machine import Command, Filesystem
+from bootc.machine import Command, Filesystem, Firmware
 from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE, Platform, current
 
 MOUNT_AT = Path("/run/bootc/mounts/rootfs")
@@ -106,6 +106,13 @@ def prepare(
 
 
 # ---------------------------------------------------------------- before anything is written
+
+
+def firmware(platform: Platform | None = None) -> frozenset[Firmware]:
+    """The ways of starting for which a disk made here has room."""
+    kinds = {part.type: part for part in _layout(platform or current(), None)}
+    found = {BIOS_BOOT_TYPE: Firmware.BIOS, ESP_TYPE: Firmware.UEFI}
+    return frozenset(way for type, way in found.items() if type in kinds)
 
 
 def _layout(platform: Platform, root_size: int | None) -> tuple[Slice, ...]:

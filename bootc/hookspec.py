@@ -63,6 +63,10 @@ def _available() -> str | None:
     return None
 
 
+def _fits(machine: Machine) -> None:
+    return None
+
+
 @frozen(kw_only=True)
 class Plugin(Generic[Options, Opened_co]):
     """What an offering hook answers: a name, and how to open the thing."""
@@ -116,6 +120,8 @@ class BootloaderPlugin(Plugin[Options, Bootloader]):
 
     probe: Callable[[Machine], bool]
     """whether this machine starts by it"""
+    require: Callable[[Machine], None] = _fits
+    """raises UnsupportedPairError, before anything is written, if this machine could not start by it"""
 
 
 @frozen

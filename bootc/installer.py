@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from attrs import field, frozen
 
 from bootc import blockdev, bootable, platform, targets
 from bootc.container import running_container
-from bootc.disk import PreparedDisk, prepare
+from bootc.disk import PreparedDisk, firmware, prepare
+from bootc.durable import DirectoryVolume
 from bootc.errors import TargetError
 from bootc.events import Notice
 from bootc.fetcher import Source
 from bootc.image import ImageReference
 from bootc.install import InstallRequest, install
-from bootc.machine import Firmware
+from bootc.machine import Filesystem, Firmware, Machine
 from bootc.platform import BIOS_BOOT_TYPE
 from bootc.session import Session
 from bootc.targets import Replace
@@ -92,13 +93,12 @@ def to_disk(session: Session, target: Path, options: InstallOptions, disk: DiskO
     if filesystem is None:
         hint = "give --filesystem, or set filesystem.root.type in the install configuration"
         raise TargetError(str(target), "No root filesystem specified", hint)
-    with (
-        _planned(session, options) as plan,
-        prepare(
+    with _planned(session, options) as plan:
+        _require_pair(plan, Filesystem(filesystem, None), firmware())
+        with prepare(
             target, filesystem=filesystem, is_file=disk.is_file, wipe=disk.wipe, root_size=disk.root_size
-        ) as prepared,
-    ):
-        return _install(plan, prepared.root, tuple(prepared.kernel_arguments), None, prepared)
+        ) as prepared:
+            return _install(plan, prepared.root, tuple(prepared.kernel_arguments), None, prepared)
 
 
 def to_filesystem(session: Session, root: Path, options: InstallOptions, target: FilesystemOptions) -> Installed:
@@ -113,6 +113,7 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
     with _planned(session, options) as plan:
         arguments = _root_arguments(root, mount, target.root_spec)
         boot_spec = _boot_spec(root, target.boot_spec)
+        _require_pair(plan, blockdev.filesystem(root / "boot" if boot_spec else root), _firmware(root, None))
         with _cleared(root, target.replace):
             installed = _install(plan, root, (*arguments, *_boot_arguments(boot_spec)), boot_spec, None)
     os.sync()
@@ -136,6 +137,12 @@ def _planned(session: Session, options: InstallOptions) -> Iterator[_Plan]:
         session.report(Notice(f"Installing image: {source}"))
         session.report(Notice(f"Digest: {opened.image.digest}"))
         yield _Plan(session, opened, options, target.canonical, bootloader=bootloader or DEFAULT_BOOTLOADER)
+
+
+def _require_pair(plan: _Plan, filesystem: Filesystem, ways: frozenset[Firmware]) -> None:
+    """Refuse what could not start, before anything is written."""
+    machine = Machine(DirectoryVolume(Path("/")), PurePosixPath(), filesystem=filesystem, firmware=ways)
+    plan.session.require_pair(plan.bootloader, machine)
 
 
 def _install(

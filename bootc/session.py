@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -16,7 +17,7 @@ from bootc.config import Config
 from bootc.deployment import Deployment
 from bootc.disk import PreparedDisk
 from bootc.durable import DirectoryVolume
-from bootc.errors import BackendMismatchError, HostError
+from bootc.errors import BackendMismatchError, HostError, UnsupportedPairError
 from bootc.events import Report
 from bootc.fetcher import Fetcher, Source
 from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
@@ -134,6 +135,13 @@ class Session:
         """The backend to install with: command line, then configuration, then ostree."""
         return self.plugins.backend(self.config.settings.backend or DEFAULT_BACKEND)
 
+    def require_pair(self, bootloader: str, machine: Machine) -> None:
+        """Raise UnsupportedPairError if backend, bootloader, firmware and filesystem do not go together."""
+        backend, plugin = self.new_backend(), self.plugins.bootloader(bootloader)
+        if backend.bootloaders and bootloader not in backend.bootloaders:
+            raise UnsupportedPairError(bootloader, f"does not work with backend {backend.name!r}")
+        plugin.require(machine)
+
     @contextmanager
     def installer(
         self, root: Path, bootloader: str, firmware: frozenset[Firmware], prepared: PreparedDisk | None = None
@@ -143,6 +151,7 @@ class Session:
         with ExitStack() as stack:
             machine = Machine(DirectoryVolume(root), plugin.state, firmware=firmware)
             machine = self._with_disk(machine, stack, prepared)
+            self.require_pair(bootloader, machine)
             yield self._transaction(machine, plugin, self.plugins.bootloader(bootloader), None)
 
     def record_installation(self, transaction: Transaction, bootloader: str, stateroot: str) -> None:
@@ -216,4 +225,11 @@ class Session:
         location = prepared.esp if prepared else blockdev.find_esp(machine.root)
         esp = stack.enter_context(blockdev.open_esp(location)) if location else None
         filesystem = prepared.filesystem if prepared else blockdev.filesystem(machine.root)
-        return evolve(machine, filesystem=filesystem, disk=disks[0] if disks else None, esp=esp)
+        boot = machine.root / "boot"
+        return evolve(
+            machine,
+            filesystem=filesystem,
+            boot_filesystem=blockdev.filesystem(boot) if os.path.ismount(boot) else None,
+            disk=disks[0] if disks else None,
+            esp=esp,
+        )

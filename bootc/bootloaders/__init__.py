@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,6 +44,15 @@ def _starts_by_systemd_boot(machine: Machine) -> bool:
     return any(name.lower().startswith("systemd-boot") for name in names)
 
 
+def _require(name: str) -> Callable[[Machine], None]:
+    def require(machine: Machine) -> None:
+        from bootc.bootloaders import support
+
+        support.require(name, machine.firmware, machine.boot_filesystem or machine.filesystem)
+
+    return require
+
+
 def _starts_by_grub(machine: Machine) -> bool:
     return machine.esp is not None and machine.esp.size(PurePosixPath("EFI/bootc/grub.cfg")) is not None
 
@@ -59,6 +68,7 @@ def bootc_bootloaders() -> Sequence[BootloaderPlugin[Any]]:
             open=_open_systemd_boot,
             capabilities=frozenset({Capability.BOOT_COUNTING}),
             probe=_starts_by_systemd_boot,
+            require=_require("systemd-boot"),
         ),
         BootloaderPlugin(
             name="grub",
@@ -66,6 +76,7 @@ def bootc_bootloaders() -> Sequence[BootloaderPlugin[Any]]:
             options=MenuOptions,
             open=_open_grub,
             probe=_starts_by_grub,
+            require=_require("grub"),
         ),
         BootloaderPlugin(
             name="none",

@@ -55,15 +55,19 @@ def require(
     filesystem: Filesystem | None,
     kind: Kind | None = None,
 ) -> None:
-    """Raise UnsupportedPairError unless the table has a row for each way of starting. `kind` None: not known yet."""
+    """Raise UnsupportedPairError unless the table has a row for one of the machine's ways of starting, at least.
+
+    `kind` None: not known yet.
+    """
     rows = [row for row in SUPPORTED if row.bootloader == bootloader and kind in (None, row.kind)]
     if not rows:
         raise UnsupportedPairError(bootloader, f"does not work with a menu {kind.value if kind else ''}", _HINT)
-    for way in sorted(firmware, key=lambda one: one.value):
-        fitting = [row for row in rows if row.firmware is way]
-        if not fitting:
-            raise UnsupportedPairError(bootloader, f"does not start on {way.value} firmware", _HINT)
-        _require_filesystem(bootloader, fitting, filesystem)
+    ways = set(firmware)
+    fitting = [row for row in rows if row.firmware in ways]
+    if not fitting:
+        names = " or ".join(sorted(way.value.upper() for way in ways)) or "a machine without a boot partition"
+        raise UnsupportedPairError(bootloader, f"does not start {names}", _HINT)
+    _require_filesystem(bootloader, fitting, filesystem)
 
 
 def render() -> str:
