@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import click
 
 from bootc.cli import messages, reboot
@@ -46,36 +44,30 @@ def command(
     The system that runs is not changed; the new one is booted at the next reboot, with the changes to /etc that were
     made until then, and the one that runs now is kept for `bootc rollback`.
     """
-    given = {
-        "--check": check,
-        "--apply": apply,
-        "--download-only": download_only,
-        "--from-downloaded": from_downloaded,
-        "--tag": tag is not None,
-    }
-    _require_compatible(given)
+    _require_compatible(check=check, apply=apply, download_only=download_only, from_downloaded=from_downloaded, tag=tag)
     require_running_system(options, apply)
     with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
-        machine = transaction.context.machine
         if check:
             lines, is_reboot_due = _check(session, transaction, tag), False
-        elif from_downloaded:
-            update = transaction.apply_downloaded()
-            lines, is_reboot_due = messages.downloaded_lines(update), True
-            reboot.announce(machine, update)
         else:
-            update = _upgrade(session, transaction, tag, is_locked=download_only)
-            lines, is_reboot_due = messages.update_lines(update), update.change is not Change.NONE
-            reboot.announce(machine, update)
+            said = messages.downloaded_lines if from_downloaded else messages.update_lines
+            update = (
+                transaction.apply_downloaded()
+                if from_downloaded
+                else _upgrade(session, transaction, tag, is_locked=download_only)
+            )
+            reboot.announce(transaction.context.machine, update)
+            lines, is_reboot_due = said(update), update.change is not Change.NONE
     out_lines(lines)
     if apply and is_reboot_due:
         reboot.reboot()
 
 
-def _require_compatible(given: Mapping[str, bool]) -> None:
+def _require_compatible(**given: object) -> None:
+    options = {f"--{name.replace('_', '-')}" for name, value in given.items() if value}
     for option, others in _CONFLICTS.items():
         for other in others:
-            if given[option] and given[other]:
+            if {option, other} <= options:
                 raise UsageError(f"{option} cannot be used with {other}", "see `bootc upgrade --help`")
 
 
