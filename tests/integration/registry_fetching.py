@@ -30,6 +30,7 @@ def fetching(
     *,
     report: Callable[[Event], None] = lambda event: None,
     check_cancelled: Callable[[], None] = lambda: None,
+    run: Path | None = None,
     **options: Any,
 ) -> Iterator[RegistryFetcher]:
     """A fetcher whose configuration lies below `root`; everything is accepted unless there is a policy.json already."""
@@ -37,7 +38,7 @@ def fetching(
     if not policy.exists():
         policy.parent.mkdir(parents=True, exist_ok=True)
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-    machine = Machine(DirectoryVolume(root), PurePosixPath("state"))
+    machine = Machine(DirectoryVolume(root), PurePosixPath("state"), run)
     fetcher = RegistryFetcher(Context(machine, report, check_cancelled), RegistryOptions(**{**QUICK, **options}), root)
     with closing(fetcher):
         yield fetcher

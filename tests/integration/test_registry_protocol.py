@@ -16,6 +16,7 @@ from bootc.image import Digest, ImageReference
 from bootc.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.fake_registry import REPOSITORY, Bearer, FakeRegistry, answers, digest_of, redirects, with_headers
 from tests.integration.registry_fetching import AMD64, ARM64, fetching, pull, read
+from tests.servers import make_certificate
 
 BASE, TOP = b"base" * 1000, b"top" * 1000
 
@@ -290,6 +291,68 @@ def test_the_token_server_cannot_redirect(registry: FakeRegistry, tmp_path: Path
     with fetching(tmp_path) as fetcher, pytest.raises(ProtocolError, match="307"):
         pull(fetcher, _name(registry))
     assert registry.paths()[-1].startswith("/token")
+
+
+# ---------------------------------------------------------------- token servers that are remembered
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[FakeRegistry]:
+    """A registry with TLS, tokens, and a certificate that the fetcher trusts."""
+    certificate = make_certificate(tmp_path)
+    with FakeRegistry(certificate) as server:
+        directory = tmp_path / "etc/containers/certs.d" / server.address
+        directory.mkdir(parents=True)
+        (directory / "ca.crt").write_bytes(certificate.certificate.read_bytes())
+        server.add_image("latest", BASE, TOP)
+        server.bearer = Bearer()
+        (tmp_path / "run").mkdir()
+        yield server
+
+
+def _check(registry: FakeRegistry, root: Path, run: Path | None) -> list[str]:
+    """What a check by a new process asks for."""
+    before = len(registry.received)
+    with fetching(root, insecure=(), run=run) as fetcher:
+        digest = fetcher.peek(ImageReference.parse(_name(registry)))
+    assert str(digest) == digest_of(registry.documents["latest"][1])
+    return [f"{r.method} {r.path.partition('?')[0].rpartition('/')[2]}" for r in registry.received[before:]]
+
+
+def test_the_second_check_costs_one_token_and_one_head(secure: FakeRegistry, tmp_path: Path) -> None:
+    assert _check(secure, tmp_path, tmp_path / "run") == ["HEAD latest", "GET token", "HEAD latest"]
+    assert _check(secure, tmp_path, tmp_path / "run") == ["GET token", "HEAD latest"]
+    assert _check(secure, tmp_path, None) == ["HEAD latest", "GET token", "HEAD latest"]
+    assert (tmp_path / "run/bootc/token-servers.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_server_that_moved_is_found_again(secure: FakeRegistry, tmp_path: Path) -> None:
+    _check(secure, tmp_path, tmp_path / "run")
+    secure.disturb("token.from=challenge", answers(404), is_forever=True)
+    assert secure.bearer is not None
+    secure.bearer.realm = f"{secure.base}/token?moved"
+    assert _check(secure, tmp_path, tmp_path / "run") == ["GET token", "HEAD latest", "GET token", "HEAD latest"]
+    assert _check(secure, tmp_path, tmp_path / "run") == ["GET token", "HEAD latest"]
+
+
+@pytest.mark.parametrize("realm", ["http://169.254.169.254/", "http://{address}/token", 7, None])
+def test_what_was_remembered_is_not_trusted_further(secure: FakeRegistry, tmp_path: Path, realm: object) -> None:
+    file = tmp_path / "run/bootc/token-servers.json"
+    file.parent.mkdir(parents=True)
+    address = realm.format(address=secure.address) if isinstance(realm, str) else realm
+    file.write_text(json.dumps({secure.address: {"realm": address, "service": "s"}}))
+    assert _check(secure, tmp_path, tmp_path / "run") == ["HEAD latest", "GET token", "HEAD latest"]
+    file.write_text("{")
+    assert _check(secure, tmp_path, tmp_path / "run") == ["HEAD latest", "GET token", "HEAD latest"]
+
+
+def test_nothing_is_remembered_of_a_registry_without_tls(registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.bearer = Bearer()
+    run = tmp_path / "run"
+    run.mkdir()
+    with fetching(tmp_path, run=run) as fetcher:
+        fetcher.peek(ImageReference.parse(_name(registry)))
+    assert list(run.iterdir()) == []
 
 
 # ---------------------------------------------------------------- redirects

@@ -15,6 +15,7 @@ from bootc.events import Notice, Report
 from bootc_registry.challenge import Challenge, parse_challenges
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.options import RegistryOptions
+from bootc_registry.realms import RememberedRealms
 from bootc_registry.reference import Repository
 from bootc_registry.retry import Interruption, Pauses, RetryRule, Tries
 from bootc_registry.tokens import Authorizer
@@ -38,13 +39,14 @@ class RegistryClient:
         http: Http,
         pauses: Pauses,
         lookup: Callable[[str], Credentials | None],
+        realms: RememberedRealms,
         report: Report,
     ) -> None:
         self.source = source
         """the image's name, for messages"""
         self._repository, self._options, self._http = repository, options, http
         self._pauses, self._report = pauses, report
-        self._authorizer = Authorizer(repository, source, options, http, lookup)
+        self._authorizer = Authorizer(repository, source, options, http, lookup, realms)
         self._scheme = None if options.is_insecure(repository.domain) else "https"
         self._finding_scheme = threading.Lock()
         self._warnings: set[str] = set()

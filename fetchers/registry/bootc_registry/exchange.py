@@ -21,6 +21,8 @@ from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
 
 if TYPE_CHECKING:
+    from requests import Response
+
     from bootc_registry.adapter import ContextAdapter
 
 USER_AGENT = f"bootc/{__version__}"
@@ -175,24 +177,15 @@ class Http:
 
         Raises Interruption; NetworkError or ProtocolError for what no second try can mend.
         """
-        import requests
         from urllib3.exceptions import HTTPError
 
-        parts = urlsplit(url)
-        adapter = self._adapter(parts.scheme, certificates or parts.netloc)
-        fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        host = urlsplit(url).netloc
         try:
-            response = adapter.send(
-                requests.Request(method, url, headers=fields, data=data).prepare(),
-                stream=True,
-                timeout=(self._options.connect_timeout, self._options.read_timeout),
-                verify=not self._options.is_insecure(certificates or parts.netloc),
-                proxies=requests.utils.get_environ_proxies(url),
-            )
+            response = self._send(method, url, headers, certificates or host, data)
         except ValueError as error:
-            raise ProtocolError(source, f"{parts.netloc}: an address or a header that cannot be used") from error
+            raise ProtocolError(source, f"{host}: an address or a header that cannot be used") from error
         except (HTTPError, HTTPException, OSError) as error:
-            raise _failure(error, parts.netloc, source) from error
+            raise _failure(error, host, source) from error
         patience = self._options.read_timeout
         return self._tracked(Answer(url, response.status_code, response.headers, response.raw, patience))
 
@@ -212,6 +205,20 @@ class Http:
             answer.abort()
         for adapter in adapters:
             adapter.close()
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], name: str, data: Mapping[str, str] | None
+    ) -> Response:
+        import requests
+
+        fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        return self._adapter(urlsplit(url).scheme, name).send(
+            requests.Request(method, url, headers=fields, data=data).prepare(),
+            stream=True,
+            timeout=(self._options.connect_timeout, self._options.read_timeout),
+            verify=not self._options.is_insecure(name),
+            proxies=requests.utils.get_environ_proxies(url),
+        )
 
     def _tracked(self, answer: Answer) -> Answer:
         with self._lock:

@@ -18,6 +18,7 @@ from bootc_registry import layout, registry_source
 from bootc_registry.client import RegistryClient
 from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
+from bootc_registry.realms import RememberedRealms
 from bootc_registry.reference import RegistryName, Repository
 from bootc_registry.retry import Pauses
 
@@ -32,6 +33,7 @@ class RegistryFetcher(Fetcher, Peek):
         self._credentials = CredentialSources(
             Path(options.authfile) if options.authfile else None, options.podman_credentials, root
         )
+        self._realms = RememberedRealms(context.machine.run)
         self._clients: dict[tuple[Repository, str], RegistryClient] = {}
         self._lock = threading.Lock()
 
@@ -73,6 +75,7 @@ class RegistryFetcher(Fetcher, Peek):
                     self._http,
                     self._pauses,
                     self._credentials.lookup,
+                    self._realms,
                     self._context.report,
                 )
             return known

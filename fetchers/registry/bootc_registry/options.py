@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from attrs import field, frozen
+from attrs.validators import ge, gt
 
 
 @frozen
 class RegistryOptions:
     """Times are in seconds."""
 
-    insecure: tuple[str, ...] = field(default=(), converter=tuple)
+    insecure: tuple[str, ...] = ()
     """HOST or HOST:PORT whose certificate is not checked, and where plain http is tried after https failed; HOST alone
     means all its ports"""
     authfile: str | None = None
     """the only file with credentials that counts"""
     podman_credentials: bool = False
     """also read the files of `podman login` and `docker login`"""
-    connections: int = 4
+    connections: int = field(default=4, validator=ge(1))
     """connections to one host that are kept for further requests"""
-    connect_timeout: float = 30.0
-    read_timeout: float = 30.0
+    connect_timeout: float = field(default=30.0, validator=gt(0))
+    read_timeout: float = field(default=30.0, validator=gt(0))
     """how long a server may say nothing"""
-    retries: int = 5
+    retries: int = field(default=5, validator=ge(0))
     """tries after the first one without progress"""
-    backoff: float = 1.0
+    backoff: float = field(default=1.0, validator=ge(0))
     """pause before the second try; doubled each time, up to a minute"""
 
     def is_insecure(self, authority: str) -> bool:

@@ -54,8 +54,10 @@ def _load(context: ssl.SSLContext, directory: Path) -> None:
                 context.load_verify_locations(path)
             elif path.suffix == ".cert":
                 context.load_cert_chain(path, path.with_suffix(".key"))
+            elif path.suffix == ".key" and not path.with_suffix(".cert").exists():
+                raise FileNotFoundError
         except FileNotFoundError as error:
             hint = "a client certificate is a pair NAME.cert and NAME.key; an authority's certificate is NAME.crt"
-            raise ConfigError(str(path), None, "its .key is missing", hint) from error
+            raise ConfigError(str(path), None, "the other file of the pair is missing", hint) from error
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(str(path), None, "not a certificate (or key) in PEM form") from error

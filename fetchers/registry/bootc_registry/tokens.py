@@ -7,18 +7,21 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
 from bootc_containers.auth import Credentials
 
-from bootc.errors import AuthenticationError, ProtocolError
+from bootc.errors import AuthenticationError, FetchError, ProtocolError
 from bootc.manifest import strict_json
 from bootc_registry.challenge import Challenge
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.failures import failure
 from bootc_registry.options import RegistryOptions
+from bootc_registry.realms import Realm, RememberedRealms
 from bootc_registry.reference import Repository
+from bootc_registry.retry import Interruption
 
 _TOKEN_LIMIT = 1 << 20
 _SHORTEST_LIFE = 60.0
@@ -26,15 +29,6 @@ _MARGIN = 30.0
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _CLIENT = "bootc"
 _LOGIN_HINT = "credentials are read from /etc/ostree/auth.json; see containers-auth.json(5)"
-
-
-@frozen
-class _Realm:
-    """Where tokens come from, and for what."""
-
-    address: str
-    service: str | None
-    scopes: tuple[str, ...]
 
 
 @frozen
@@ -54,13 +48,16 @@ class Authorizer:
         options: RegistryOptions,
         http: Http,
         lookup: Callable[[str], Credentials | None],
+        realms: RememberedRealms,
     ) -> None:
         self._repository, self._source, self._options, self._http = repository, source, options, http
-        self._lookup = lookup
+        self._lookup, self._realms = lookup, realms
         self._lock = threading.Lock()
         self._basic: str | None = None
-        self._realm: _Realm | None = None
         self._token: _Token | None = None
+        self._scopes: tuple[str, ...] = (f"repository:{repository.path}:pull",)
+        self._realm: Realm | None = self._remembered()
+        self._is_guess = self._realm is not None
 
     def header(self) -> str | None:
         """The field's value for the next request; fetches a token where one is needed and the last is nearly over.
@@ -71,7 +68,13 @@ class Authorizer:
             if self._realm is None:
                 return self._basic
             if self._token is None or time.monotonic() >= self._token.expires:
-                self._token = self._fetch(self._realm)
+                try:
+                    self._token = self._fetch(self._realm)
+                except (Interruption, FetchError):
+                    if not self._is_guess:
+                        raise
+                    self._realm = None  # The registry will say where its tokens come from now.
+                    return self._basic
             return f"Bearer {self._token.value}"
 
     def learn(self, challenges: tuple[Challenge, ...], used: str | None, *, is_tls: bool) -> None:
@@ -100,12 +103,22 @@ class Authorizer:
     def _learn_bearer(self, challenge: Challenge, *, is_tls: bool) -> None:
         address = challenge.parameters.get("realm", "")
         self._require_safe(address, is_tls=is_tls)
-        scopes: tuple[str, ...] = (f"repository:{self._repository.path}:pull",)
         wanted = challenge.parameters.get("scope")
-        if challenge.parameters.get("error") == "insufficient_scope" and wanted and wanted not in scopes:
-            scopes = (*scopes, wanted)
-        self._realm = _Realm(address, challenge.parameters.get("service"), scopes)
+        if challenge.parameters.get("error") == "insufficient_scope" and wanted and wanted not in self._scopes:
+            self._scopes = (self._scopes[0], wanted)
+        self._realm, self._is_guess = Realm(address, challenge.parameters.get("service")), False
         self._token = None
+        if is_tls and not self._options.is_insecure(self._repository.domain):
+            self._realms.put(self._repository.domain, self._realm)
+
+    def _remembered(self) -> Realm | None:
+        """What the registry named over TLS at an earlier time."""
+        realm = self._realms.get(self._repository.domain)
+        if realm is not None and not self._options.is_insecure(self._repository.domain):
+            with suppress(ProtocolError):
+                self._require_safe(realm.address, is_tls=True)
+                return realm
+        return None
 
     def _require_safe(self, address: str, *, is_tls: bool) -> None:
         """Credentials go to this address: it must have been named over TLS, and use TLS, unless configured."""
@@ -121,15 +134,15 @@ class Authorizer:
             problem = f"{self._repository.authority} names a token server that is not https"
             raise ProtocolError(self._source, problem, "a registry without TLS must be listed as `insecure`")
 
-    def _fetch(self, realm: _Realm) -> _Token:
+    def _fetch(self, realm: Realm) -> _Token:
         credentials = self._credentials()
         form = None
         fields: Mapping[str, str] = {}
         if credentials and credentials.identity_token:
-            address, form = realm.address, _refresh_form(realm, credentials.identity_token)
+            address, form = realm.address, _refresh_form(realm, self._scopes, credentials.identity_token)
         else:
             username = credentials.username if credentials else ""
-            address = _address(realm, username)
+            address = _address(realm, self._scopes, username)
             fields = {"Authorization": _basic(credentials)} if credentials and username else {}
         started = time.monotonic()
         method = "GET" if form is None else "POST"
@@ -164,18 +177,18 @@ class Authorizer:
         return AuthenticationError(self._source, f"{host} refused the credentials", _LOGIN_HINT)
 
 
-def _address(realm: _Realm, username: str) -> str:
+def _address(realm: Realm, scopes: tuple[str, ...], username: str) -> str:
     parts = urlsplit(realm.address)
     query = parse_qsl(parts.query, keep_blank_values=True)
     query += [("account", username)] if username else []
     query += [("service", realm.service)] if realm.service else []
-    query += [("scope", scope) for scope in realm.scopes]
+    query += [("scope", scope) for scope in scopes]
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
 
 
-def _refresh_form(realm: _Realm, token: str) -> Mapping[str, str]:
+def _refresh_form(realm: Realm, scopes: tuple[str, ...], token: str) -> Mapping[str, str]:
     service = {"service": realm.service} if realm.service else {}
-    scope = " ".join(realm.scopes)
+    scope = " ".join(scopes)
     return {"grant_type": "refresh_token", "refresh_token": token, "client_id": _CLIENT, "scope": scope, **service}
 
 

@@ -1,0 +1,152 @@
+"""What the surroundings do to requests: proxies count, ~/.netrc and Python's own list of authorities do not."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from bootc.errors import AuthenticationError, ConfigError, NetworkError
+from tests.fake_registry import REPOSITORY, FakeRegistry
+from tests.integration.registry_fetching import fetching, pull
+from tests.servers import Certificate, make_certificate
+
+LAYER = b"layer" * 10_000
+
+
+class Proxy:
+    """A CONNECT proxy (RFC 9110, 9.3.6) that remembers the heads of its requests."""
+
+    def __init__(self) -> None:
+        self.heads: list[str] = []
+        proxy = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                lines = list(iter(lambda: self.rfile.readline().strip(), b""))
+                proxy.heads.append(b"\n".join(lines).decode())
+                host, _, port = lines[0].split()[1].decode().rpartition(":")
+                with socket.create_connection((host, int(port))) as target:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=_pump, args=(target, self.connection), daemon=True)
+                    back.start()
+                    _pump(self.connection, target)
+                    back.join(10)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, certificate: Certificate) -> Iterator[FakeRegistry]:
+    with FakeRegistry(certificate) as server:
+        server.add_image("latest", LAYER)
+        directory = tmp_path / "etc/containers/certs.d" / server.address
+        directory.mkdir(parents=True)
+        (directory / "ca.crt").write_bytes(certificate.certificate.read_bytes())
+        yield server
+
+
+def _name(registry: FakeRegistry) -> str:
+    return f"docker://{registry.address}/{REPOSITORY}:latest"
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+def test_a_proxy_is_used_and_keeps_its_login(
+    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with Proxy() as proxy, fetching(tmp_path, insecure=()) as fetcher:
+        monkeypatch.setenv(variable, f"http://anna:secret@{proxy.address}")
+        assert pull(fetcher, _name(registry)).layers == (LAYER,)
+        login = base64.b64encode(b"anna:secret").decode()
+        assert [head.split()[:2] for head in proxy.heads] == [["CONNECT", registry.address]]
+        assert f"Proxy-Authorization: Basic {login}".lower() in proxy.heads[0].lower()
+    assert not any("authorization" in name for request in registry.received for name in request.headers)
+
+
+def test_a_host_can_be_kept_from_the_proxy(
+    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy() as proxy, fetching(tmp_path, insecure=()) as fetcher:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert pull(fetcher, _name(registry)).layers == (LAYER,)
+        assert proxy.heads == []
+
+
+def test_the_login_of_a_proxy_is_not_printed(
+    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://anna:secret@{proxy.address}")
+    with fetching(tmp_path, insecure=(), retries=0) as fetcher, pytest.raises(NetworkError) as caught:
+        pull(fetcher, _name(registry))
+    assert "secret" not in str(caught.value)
+
+
+def test_netrc_is_not_read(registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login anna password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    registry.basic = ("anna", "secret")
+    with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(AuthenticationError, match="wants a login"):
+        pull(fetcher, _name(registry))
+
+
+def test_a_bundle_in_the_environment_of_requests_is_not_trusted(
+    registry: FakeRegistry, tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.certificate))
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(certificate.certificate))
+    with fetching(tmp_path / "other", insecure=()) as fetcher, pytest.raises(NetworkError, match="not trusted"):
+        pull(fetcher, _name(registry))
+
+
+@pytest.mark.parametrize("missing", ["client.key", "client.cert"])
+def test_a_client_certificate_is_a_pair(
+    registry: FakeRegistry, tmp_path: Path, certificate: Certificate, missing: str
+) -> None:
+    directory = tmp_path / "etc/containers/certs.d" / registry.address
+    (directory / "client.cert").write_bytes(certificate.certificate.read_bytes())
+    (directory / "client.key").write_bytes(certificate.key.read_bytes())
+    with fetching(tmp_path, insecure=()) as fetcher:
+        assert pull(fetcher, _name(registry)).layers == (LAYER,)
+    (directory / missing).unlink()
+    with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(ConfigError, match=r"is missing"):
+        pull(fetcher, _name(registry))
+
+
+def test_a_broken_certificate_is_named(registry: FakeRegistry, tmp_path: Path) -> None:
+    broken = tmp_path / "etc/containers/certs.d" / registry.address / "broken.crt"
+    broken.write_text("-----BEGIN CERTIFICATE-----\n")
+    with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(ConfigError, match=r"broken\.crt"):
+        pull(fetcher, _name(registry))
