@@ -8,11 +8,10 @@ from __future__ import annotations
 import gc
 import os
 import secrets
-import stat
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -20,12 +19,13 @@ from attrs import frozen
 from bootc import blockdev
 from bootc.blockdev import EspLocation, Partition, PartitionTable
 from bootc.deployment import KernelArguments
-from bootc.errors import HostError, MissingProgramError, TargetError
+from bootc.disk_target import require_fit
+from bootc.durable import explain
+from bootc.errors import HostError, MissingProgramError
 from bootc.machine import Command, Filesystem, Firmware
 from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE, Platform, current
 
 MOUNT_AT = Path("/run/bootc/mounts/rootfs")
-FILESYSTEMS = ("ext4", "xfs", "btrfs")
 MIB = 1 << 20
 ESP_SIZE = 512 * MIB
 MINIMUM_ROOT = 1024 * MIB
@@ -79,7 +79,8 @@ def prepare(
     """
     platform = platform or current()
     layout = _layout(platform, root_size)
-    target = _checked(target, filesystem, is_file, wipe, layout)
+    required = _TABLES + sum(part.size or MINIMUM_ROOT for part in layout)
+    target = require_fit(target, filesystem, is_file, wipe, required)
     table = _partition(target, layout, wipe)
     if not is_file:
         _show_nodes(target)
@@ -87,118 +88,27 @@ def prepare(
     if esp:
         with _device(target, esp, is_file) as device:
             _make_esp(device)
-    with ExitStack() as stack:
-        device = stack.enter_context(_device(target, root, is_file))
-        root_uuid = str(uuid.uuid4())
+    root_uuid = str(uuid.uuid4())
+    with _device(target, root, is_file) as device:
         _make_root(device, filesystem, root_uuid)
-        stack.enter_context(_mounted(device, filesystem, mount_at))
-        (mount_at / "boot/efi").mkdir(parents=True)
-        yield PreparedDisk(
-            target,
-            mount_at,
-            Filesystem(filesystem, root_uuid),
-            blockdev.esp_location(target, esp) if esp else None,
-            KernelArguments((f"root=UUID={root_uuid}", "rw")),
-        )
-        _finish(mount_at)
+        with _mounted(device, filesystem, mount_at):
+            _make_directory(mount_at / "boot/efi")
+            yield PreparedDisk(
+                target,
+                mount_at,
+                Filesystem(filesystem, root_uuid),
+                blockdev.esp_location(target, esp) if esp else None,
+                KernelArguments((f"root=UUID={root_uuid}", "rw")),
+            )
+            _finish(mount_at)
     if is_file:
         _flush(target)
-
-
-# ---------------------------------------------------------------- before anything is written
-
-
-def firmware(platform: Platform | None = None) -> frozenset[Firmware]:
-    """The ways of starting for which a disk made here has room."""
-    kinds = {part.type: part for part in _layout(platform or current(), None)}
-    found = {BIOS_BOOT_TYPE: Firmware.BIOS, ESP_TYPE: Firmware.UEFI}
-    return frozenset(way for type, way in found.items() if type in kinds)
 
 
 def _layout(platform: Platform, root_size: int | None) -> tuple[Slice, ...]:
     bios = (Slice("BIOS-BOOT", BIOS_BOOT_TYPE, MIB),) if platform.machine == "x86_64" else ()
     esp = (Slice("EFI-SYSTEM", ESP_TYPE, ESP_SIZE),) if platform.machine in _ESP_MACHINES else ()
     return (*bios, *esp, Slice("root", platform.root_type, root_size))
-
-
-def _checked(target: Path, filesystem: str, is_file: bool, wipe: bool, layout: tuple[Slice, ...]) -> Path:
-    """The target's real path, if it is fit."""
-    if filesystem not in FILESYSTEMS:
-        raise TargetError(str(target), f"unknown filesystem: {filesystem}", f"supported: {', '.join(FILESYSTEMS)}")
-    _require_kind(target, is_file)
-    target = target.resolve()
-    _require_unused(target, is_file)
-    _require_writable(target)
-    _require_room(target, layout)
-    if not wipe:
-        _require_blank(target)
-    return target
-
-
-def _require_kind(target: Path, is_file: bool) -> None:
-    try:
-        mode = target.stat().st_mode
-    except OSError as error:
-        raise TargetError(str(target), error.strerror or str(error)) from error
-    if is_file and not stat.S_ISREG(mode):
-        raise TargetError(str(target), "Not a regular file (to be used via loopback)", "leave out --via-loopback")
-    if not is_file and not stat.S_ISBLK(mode):
-        raise TargetError(str(target), "Not a block device", "use --via-loopback for an image file")
-    if not is_file and Path("/sys/class/block", target.resolve().name, "partition").exists():
-        raise TargetError(str(target), "is a partition", "give the whole disk, or use install to-filesystem")
-
-
-def _require_unused(target: Path, is_file: bool) -> None:
-    if is_file:
-        loops = Command(("losetup", "-n", "-O", "NAME", "-j", str(target)), "find loop devices").run().text.split()
-        if loops:
-            raise TargetError(str(target), f"in use by {', '.join(loops)}", f"losetup -d {loops[0]}")
-        return
-    argv = ("lsblk", "-n", "-r", "-o", "PATH,MOUNTPOINT", str(target))
-    for line in Command(argv, "list the disk's partitions").run().text.splitlines():
-        device, _, mounted = line.partition(" ")
-        if mounted:
-            raise TargetError(str(target), f"Device {device} is mounted", f"it is mounted at {mounted}; unmount it")
-    try:  # the kernel knows of mounts in other namespaces, of swap, LVM and RAID
-        os.close(os.open(target, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-    except OSError as error:
-        raise TargetError(str(target), f"the device is in use ({error.strerror})") from error
-
-
-def _require_writable(target: Path) -> None:
-    try:
-        os.close(os.open(target, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        raise TargetError(str(target), f"not writable: {error.strerror}") from error
-
-
-def _require_room(target: Path, layout: tuple[Slice, ...]) -> None:
-    required = _TABLES + sum(part.size or MINIMUM_ROOT for part in layout)
-    size = _size(target)
-    if size < required:
-        raise TargetError(
-            str(target),
-            f"too small: it has {size // MIB} MiB, {-(-required // MIB)} MiB are needed",
-            "use a larger disk, or a smaller --root-size",
-        )
-
-
-def _require_blank(target: Path) -> None:
-    hint = "use e.g. `wipefs` or --wipe if you intend to overwrite"
-    table = blockdev.read_table(target)
-    if table and table.partitions:
-        raise TargetError(str(target), "Detected existing partitions", hint)
-    found = blockdev.filesystem_type(target)
-    if found:
-        raise TargetError(str(target), f"Detected an existing filesystem ({found})", hint)
-
-
-def _size(target: Path) -> int:
-    with target.open("rb") as file:
-        return file.seek(0, os.SEEK_END)
-
-
-# ---------------------------------------------------------------- writing
 
 
 def _partition(target: Path, layout: tuple[Slice, ...], wipe: bool) -> PartitionTable:
@@ -208,7 +118,7 @@ def _partition(target: Path, layout: tuple[Slice, ...], wipe: bool) -> Partition
     for part in layout:
         size = f"size={part.size // 1024}KiB, " if part.size else ""
         lines.append(f'{size}type={part.type}, name="{part.name}"')
-    argv = ("sfdisk", "-q", "--wipe=always", "--wipe-partitions=always", str(target))
+    argv = ("sfdisk", "--wipe=always", "--wipe-partitions=always", str(target))
     Command(argv, "partition the disk", input="\n".join(lines).encode() + b"\n").run()
     table = blockdev.read_table(target)
     if table is None or [found.type for found in table.partitions] != [part.type for part in layout]:
@@ -290,7 +200,7 @@ def _xfs_words() -> Iterator[str]:
 
 @contextmanager
 def _mounted(device: Path, type: str, at: Path) -> Iterator[None]:
-    at.mkdir(parents=True, exist_ok=True)
+    _make_directory(at)
     Command(("mount", "-t", type, str(device), str(at)), "mount the root filesystem").run()
     try:
         yield
@@ -309,6 +219,13 @@ def _unmount(at: Path) -> None:
         busy = Command(("umount", "-R", str(at)), "unmount the root filesystem", frozenset({0, 32})).run().code
     if busy:
         Command(("umount", "-R", "-l", str(at)), "unmount the root filesystem").run()
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, str(path)) from error
 
 
 def _finish(root: Path) -> None:
