@@ -100,9 +100,16 @@ def prepare(
                 blockdev.esp_location(target, esp) if esp else None,
                 KernelArguments((f"root=UUID={root_uuid}", "rw")),
             )
-            _finish(mount_at)
+            finish(mount_at)
     if is_file:
         _flush(target)
+
+
+def firmware(platform: Platform | None = None) -> frozenset[Firmware]:
+    """The ways of starting for which a disk made here has room."""
+    kinds = {part.type for part in _layout(platform or current(), None)}
+    found = {BIOS_BOOT_TYPE: Firmware.BIOS, ESP_TYPE: Firmware.UEFI}
+    return frozenset(way for type, way in found.items() if type in kinds)
 
 
 def _layout(platform: Platform, root_size: int | None) -> tuple[Slice, ...]:
@@ -228,8 +235,11 @@ def _make_directory(path: Path) -> None:
         raise explain(error, str(path)) from error
 
 
-def _finish(root: Path) -> None:
-    """Trim, then make everything reach the disk without needing a journal: GRUB replays none."""
+def finish(root: Path) -> None:
+    """Trim a mounted filesystem, then make everything reach the disk without needing a journal: GRUB replays none.
+
+    It is mounted read-only afterwards.
+    """
     Command(("fstrim", "--quiet-unsupported", str(root)), "trim the root filesystem", frozenset({0, 1, 32, 64})).run()
     Command(("mount", "-o", "remount,ro", str(root)), "make the root filesystem read-only").run()
     Command(("fsfreeze", "-f", str(root)), "write the journal back").run()
