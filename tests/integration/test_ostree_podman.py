@@ -31,44 +31,34 @@ from tests.ostree_images import (
 pytestmark = pytest.mark.root
 
 
+CAPABILITY = (b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)).decode("latin-1")
+
+
+def first_layer() -> Tar:
+    tar = base_layer().directory("./").directory("usr/share").add("usr/share/old", data=b"o")
+    tar.directory("opt").add("opt/gone").directory("usr/now-a-file").add("usr/now-a-file/in")
+    return tar.add("usr/now-a-directory", data=b"f").symlink("usr/link-no-more", "bin")
+
+
 def second_layer() -> Tar:
-    tar = Tar().directory("./").directory("usr", mode=0o751).directory("usr/share").opaque("usr/share").add("usr/share/new", data=b"n")
-    tar.whiteout("etc/default").whiteout("usr/bin/alias").directory("etc", mode=0o711, uid=3)
-    tar.directory("usr/bin").add("usr/bin/tool", data=b"changed", mode=0o755)
+    tar = Tar().directory("./").directory("usr", mode=0o751).directory("usr/share").opaque("usr/share")
+    tar.add("usr/share/new", data=b"n").whiteout("etc/default").whiteout("usr/bin/alias")
+    tar.directory("etc", mode=0o711, uid=3).directory("usr/bin").add("usr/bin/tool", data=b"changed", mode=0o755)
     tar.add("usr/now-a-file", data=b"f").directory("usr/now-a-directory").add("usr/now-a-directory/in", data=b"i")
     tar.directory("usr/link-no-more").add("usr/link-no-more/in", data=b"i")
     tar.add("usr/ä b\tc", data=b"odd name", xattrs={"user.z": "1", "user.a": "2", "security.capability": CAPABILITY})
     return tar.directory("opt").hardlink("opt/hard", "usr/share/new").directory("home", mode=0o2775, gid=100)
 
 
-CAPABILITY = (b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)).decode("latin-1")
-
-
 def third_layer() -> Tar:
-    tar = (
-        Tar()
-        .directory("usr", mode=0o751)
-        .whiteout("opt")
-        .directory("opt")
-        .add("opt/other", data=b"o")
-        .directory("var", mode=0o755)
-    )
-    return tar.whiteout("var/lib").symlink("usr/share", "bin").directory("usr/bin", mode=0o700)
+    tar = Tar().directory("./").directory("usr", mode=0o751).whiteout("opt").directory("opt").add("opt/other")
+    tar.directory("var", mode=0o755).whiteout("var/lib").symlink("usr/share", "bin")
+    return tar.directory("usr/bin", mode=0o700)
 
 
 @pytest.fixture
 def layers() -> list[bytes]:
-    first = (
-        base_layer()
-        .directory("./")
-        .directory("usr/share")
-        .add("usr/share/old", data=b"o")
-        .directory("opt")
-        .add("opt/gone")
-    )
-    first.directory("usr/now-a-file").add("usr/now-a-file/in").add("usr/now-a-directory", data=b"f")
-    first.symlink("usr/link-no-more", "bin")
-    return [first.data, second_layer().data, third_layer().data]
+    return [first_layer().data, second_layer().data, third_layer().data]
 
 
 @pytest.fixture
@@ -115,5 +105,5 @@ def test_the_merged_tree_is_the_one_that_podman_shows(tmp_path: Path, podman: li
     with store.open_tree(stored) as tree, tree.directory() as directory:
         ours = normal_form(directory)
     theirs = flattened(podman, image, layers, tmp_path / "layout")
-    assert {path: state for path, state in ours.items() if theirs.get(path) != state} == {}
+    assert {path: (state, theirs.get(path)) for path, state in ours.items() if theirs.get(path) != state} == {}
     assert theirs.keys() - ours.keys() == set()
