@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from bootc import blockdev, bootable, platform, targets
 from bootc.container import running_container
-from bootc.disk import PreparedDisk, firmware, prepare
+from bootc.disk import PreparedDisk, finish, firmware, prepare
 from bootc.durable import DirectoryVolume
 from bootc.errors import TargetError
 from bootc.events import Notice
@@ -106,6 +106,8 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
     targets.require_mount_point(root)
     mount = blockdev.mount_of(root)
     targets.require_filesystem(root, mount.type)
+    if not target.acknowledge_destructive:
+        targets.require_other_than_host(root)
     if target.replace is Replace.WIPE:
         targets.require_no_mounts(root)
     elif target.replace is Replace.NONE:
@@ -116,7 +118,9 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
         _require_pair(plan, blockdev.filesystem(root / "boot" if boot_spec else root), _firmware(root, None))
         with _cleared(root, target.replace):
             installed = _install(plan, root, (*arguments, *_boot_arguments(boot_spec)), boot_spec, None)
-    os.sync()
+    if not target.skip_finalize and target.replace is not Replace.ALONGSIDE:
+        for mounted in (root, *((root / "boot",) if boot_spec else ())):
+            finish(mounted)
     return installed
 
 

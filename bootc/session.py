@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from bootc import blockdev, platform, spool
 from bootc.bootloader import Bootloader
@@ -44,6 +44,8 @@ class Selection:
     fetcher: str | None = None
     bootloader: str | None = None
     config: Path | None = None
+    authfile: Path | None = None
+    """credentials, for every fetcher that takes such a file"""
 
     @property
     def overrides(self) -> dict[str, object]:
@@ -82,7 +84,8 @@ class Session:
     @cached_property
     def config(self) -> Config:
         """The configuration, checked against the plugins."""
-        config = Config.load(file=self.selection.config, overrides=self.selection.overrides)
+        overrides = {**self.selection.overrides, **self._authfile()}
+        config = Config.load(file=self.selection.config, overrides=overrides)
         self.plugins.check_configuration(config)
         return config
 
@@ -215,6 +218,14 @@ class Session:
 
     def _open_bootloader(self, machine: Machine, plugin: BootloaderPlugin[Any]) -> Bootloader:
         return plugin.open(self._context(machine), self.config.options(plugin))
+
+    def _authfile(self) -> dict[str, object]:
+        file = self.selection.authfile
+        if file is None:
+            return {}
+        fetchers = self.plugins.fetchers().values()
+        taking = [plugin.name for plugin in fetchers if "authfile" in fields_dict(plugin.options)]
+        return {f"fetchers.{name}.authfile": str(file.absolute()) for name in taking}
 
     def _context(self, machine: Machine) -> Context:
         return Context(machine, self.report, self.signals.check_cancelled)

@@ -42,6 +42,13 @@ def require_filesystem(root: Path, type: str) -> None:
         raise TargetError(str(root), f"Unknown filesystem: {type}", f"supported: {', '.join(FILESYSTEMS)}")
 
 
+def require_other_than_host(root: Path, host: Path = Path("/proc/1/root")) -> None:
+    """Raise TargetError if this is the filesystem of the host's root: installing would overwrite the running system."""
+    if os.statvfs(root).f_fsid == os.statvfs(host).f_fsid and os.stat(root).st_dev == os.stat(host).st_dev:
+        hint = "give --acknowledge-destructive if you mean it"
+        raise TargetError(str(root), "it is the root filesystem of the running system", hint)
+
+
 def require_empty(root: Path) -> None:
     """Raise TargetError if there is anything but `lost+found` and directories that hold only mount points."""
     for entry in sorted(os.scandir(root), key=lambda found: found.name):

@@ -163,8 +163,7 @@ class Transaction:
                 raise DeploymentError("No staged deployment found", "run `bootc upgrade` to fetch and stage one")
             if not staged.is_locked:
                 return Update(Change.STAGED_BEFORE, staged.reference, staged)
-            self.backend.deployer.set_locked(False)
-            return Update(Change.UNLOCKED, staged.reference, staged)
+            return self._set_locked(False, staged.reference)
 
     def roll_back(self) -> bool:
         """Make the previous deployment the default, or undo that; drops a staged one. True if it was an undo."""
@@ -311,8 +310,12 @@ class Transaction:
             return Update(Change.NONE, reference, present)
         if present.is_locked == is_locked:
             return Update(Change.STAGED_BEFORE, reference, present)
+        return self._set_locked(is_locked, reference)
+
+    def _set_locked(self, is_locked: bool, reference: ImageReference) -> Update:
         self.backend.deployer.set_locked(is_locked)
-        return Update(Change.LOCKED if is_locked else Change.UNLOCKED, reference, present)
+        staged = Slots.of(self.backend.deployer.deployments()).staged
+        return Update(Change.LOCKED if is_locked else Change.UNLOCKED, reference, staged)
 
     def _rollback_order(self) -> tuple[tuple[Deployment, Deployment], tuple[Deployment, ...], bool]:
         deployments = self.backend.deployer.deployments()

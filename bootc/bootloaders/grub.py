@@ -46,20 +46,22 @@ class Grub(Bootloader):
         if self._filesystem is None or self._filesystem.uuid is None:
             raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")
         self._esp.free()
-        for target in self._targets():
+        targets = self._targets(tree)
+        for target in targets:
             grub_image.require(tree, target)
-        if Firmware.BIOS in self._machine.firmware:
+        if grub_image.BIOS_TARGET in targets:
             grub_bios.place(self._table())
-        self.menu_format = grub_image.menu_format(tree, self._targets()[0])
+        self.menu_format = grub_image.menu_format(tree, targets[0])
 
     def install(self, tree: Tree) -> None:
         self.check(tree)
-        if Firmware.UEFI in self._machine.firmware:
-            self._install_efi(tree)
         self._esp.make_directories(grub_config.FOLDER)
         self._put(grub_config.PATH, self._config())
-        if Firmware.BIOS in self._machine.firmware:
-            self._install_bios(tree)
+        for target in self._targets(tree):
+            if target == grub_image.BIOS_TARGET:
+                self._install_bios(tree)
+            else:
+                self._install_efi(tree, target)
 
     # ------------------------------------------------------------ the menu
 
@@ -91,9 +93,15 @@ class Grub(Bootloader):
     def _filesystem(self) -> Filesystem | None:
         return self._machine.boot_filesystem or self._machine.filesystem
 
-    def _targets(self) -> tuple[str, ...]:
-        efi = (grub_image.efi_target(platform.current()),) if Firmware.UEFI in self._machine.firmware else ()
-        return (*efi, *((grub_image.BIOS_TARGET,) if Firmware.BIOS in self._machine.firmware else ()))
+    def _targets(self, tree: Tree) -> tuple[str, ...]:
+        """GRUB's names for the machine's ways of starting, as far as the image has a GRUB for them; at least one."""
+        wanted = []
+        if Firmware.UEFI in self._machine.firmware:
+            wanted.append(grub_image.efi_target(platform.current()))
+        if Firmware.BIOS in self._machine.firmware:
+            wanted.append(grub_image.BIOS_TARGET)
+        found = tuple(target for target in wanted if grub_image.has(tree, target))
+        return found or tuple(wanted[:1])
 
     def _table(self) -> PartitionTable:
         table = blockdev.read_table(self._machine.disk) if self._machine.disk else None
@@ -101,8 +109,8 @@ class Grub(Bootloader):
             raise BootloaderError(NAME, "the disk that BIOS firmware starts is not known, or has no partition table")
         return table
 
-    def _install_efi(self, tree: Tree) -> None:
-        image = grub_image.make(tree, self._targets()[0], grub_config.PREFIX)
+    def _install_efi(self, tree: Tree, target: str) -> None:
+        image = grub_image.make(tree, target, grub_config.PREFIX)
         suffix = platform.current().efi_suffix
         for path in (f"EFI/BOOT/BOOT{suffix.upper()}.EFI", f"{grub_config.FOLDER}/grub{suffix}.efi"):
             self._esp.make_directories(PurePosixPath(path).parent)

@@ -14,6 +14,7 @@ from bootc.storage import MenuFormat, Tree
 BIOS_TARGET = "i386-pc"
 _EFI_TARGETS = {"x86_64": "x86_64-efi", "aarch64": "arm64-efi", "riscv64": "riscv64-efi", "armv7l": "arm-efi"}
 _MODULES = PurePosixPath("usr/lib/grub")
+_MODULE_LIST = "moddep.lst"
 _PROGRAMS = ("grub-mkimage", "grub2-mkimage")
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
 
@@ -34,6 +35,11 @@ def efi_target(platform: Platform) -> str:
     if target is None:
         raise BootloaderError("grub", f"no UEFI target for {platform.machine}")
     return target
+
+
+def has(tree: Tree, target: str) -> bool:
+    """Whether the image has a GRUB for this target at all."""
+    return _MODULE_LIST in tree.names(_MODULES / target)
 
 
 def menu_format(tree: Tree, target: str) -> MenuFormat:
@@ -88,7 +94,7 @@ def _required(target: str, format: MenuFormat) -> tuple[str, ...]:
 
 def _known_modules(tree: Tree, target: str) -> frozenset[str]:
     """Names in moddep.lst, `MODULE: DEPENDENCY …` on each line."""
-    lines = read(tree, target, "moddep.lst").decode(errors="replace")
+    lines = read(tree, target, _MODULE_LIST).decode(errors="replace")
     return frozenset(re.findall(r"^([\w-]+):", lines, re.MULTILINE))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from attrs import evolve
 
 from bootc import host, platform
 from bootc.cli.options import GlobalOptions
@@ -21,8 +21,6 @@ from bootc.errors import FileSystemError, UsageError
 from bootc.image import ImageReference
 from bootc.installer import Installed, InstallOptions
 from bootc.session import Session
-
-AUTHFILE = "REGISTRY_AUTH_FILE"
 
 _OPTIONS = (
     click.option(
@@ -47,7 +45,7 @@ _OPTIONS = (
         "--authfile",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         metavar="FILE",
-        help=f"Credentials for registries (containers-auth.json(5)); default: ${AUTHFILE}.",
+        help="Credentials for registries (containers-auth.json(5)); default: $REGISTRY_AUTH_FILE.",
     ),
     click.option("--karg", "kargs", multiple=True, metavar="ARG", help="Add a kernel argument; may be repeated."),
     click.option(
@@ -73,9 +71,7 @@ def install_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def wrapper(options: GlobalOptions, **values: Any) -> None:
-        authfile = values.pop("authfile")
-        if authfile:
-            os.environ[AUTHFILE] = str(authfile.absolute())
+        options = evolve(options, authfile=values.pop("authfile"))
         is_checked = values.pop("run_fetch_check")
         chosen = _chosen(options, values)
         function(options, chosen, is_checked, **values)

@@ -22,10 +22,12 @@ class GlobalOptions:
     bootloader: str | None = None
     config: Path | None = None
     is_verbose: bool = False
+    authfile: Path | None = None
+    """an option of the installers only"""
 
     @property
     def selection(self) -> Selection:
         """What a session needs to know of them."""
         from bootc.session import Selection
 
-        return Selection(self.sysroot, self.backend, self.fetcher, self.bootloader, self.config)
+        return Selection(self.sysroot, self.backend, self.fetcher, self.bootloader, self.config, self.authfile)

@@ -189,6 +189,19 @@ def test_an_image_whose_grub_lacks_modules_is_refused(machine: Machine, tmp_path
         Grub(machine).check(DirectoryTree(tmp_path / "tree"))
 
 
+@pytest.mark.root
+def test_an_image_without_grub_for_bios_starts_by_uefi_only(machine: Machine, tmp_path: Path) -> None:
+    class UefiTree(DirectoryTree):
+        def names(self, path: PurePosixPath) -> tuple[str, ...]:
+            return () if path.name == grub_image.BIOS_TARGET else super().names(path)
+
+    Grub(machine).install(UefiTree(Path("/")))
+    assert machine.esp is not None
+    assert machine.disk is not None
+    assert machine.esp.size(PurePosixPath("EFI/BOOT/BOOTX64.EFI")) is not None
+    assert machine.disk.read_bytes()[:440] == bytes(440)
+
+
 def test_grub_since_2_14_reads_entries(tmp_path: Path) -> None:
     folder = tmp_path / "usr/lib/grub/x86_64-efi"
     folder.mkdir(parents=True)

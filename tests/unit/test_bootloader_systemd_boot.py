@@ -126,10 +126,14 @@ def test_an_image_without_systemd_boot_is_refused(lab: Lab, tmp_path: Path) -> N
         lab.bootloader.check(DirectoryTree(tmp_path / "sysroot"))
 
 
-def test_bios_firmware_is_refused(lab: Lab, tree: DirectoryTree) -> None:
-    machine = evolve(lab.machine, firmware=frozenset({Firmware.UEFI, Firmware.BIOS}))
-    with pytest.raises(UnsupportedPairError, match="does not start on bios firmware"):
+def test_firmware_that_can_only_be_bios_is_refused(lab: Lab, tree: DirectoryTree) -> None:
+    machine = evolve(lab.machine, firmware=frozenset({Firmware.BIOS}))
+    with pytest.raises(UnsupportedPairError, match="does not start BIOS"):
         SystemdBoot(machine).check(tree)
+
+
+def test_a_disk_that_has_room_for_bios_firmware_too_is_fine(lab: Lab, tree: DirectoryTree) -> None:
+    SystemdBoot(evolve(lab.machine, firmware=frozenset({Firmware.UEFI, Firmware.BIOS}))).check(tree)
 
 
 def test_a_machine_without_an_esp_is_refused(lab: Lab, tree: DirectoryTree) -> None:
