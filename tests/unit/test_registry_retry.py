@@ -6,19 +6,20 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from bootc_registry.retry import Interruption, Pauses, RetryRule, Tries, parse_retry_after
+from bootc_registry.retry import Interruption, RetryRule, Tries, parse_retry_after
+from bootc_registry.waiting import Waiting
 
-from bootc.errors import CancelledError, NetworkError
+from bootc.errors import NetworkError
 
 
-class _Record(Pauses):
+class _Record(Waiting):
     """Waits in no time."""
 
     def __init__(self) -> None:
         super().__init__(lambda: None)
         self.waited: list[float] = []
 
-    def wait(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         self.waited.append(seconds)
 
 
@@ -60,15 +61,6 @@ def test_a_mebibyte_of_progress_forgets_failures() -> None:
     tries.progressed((1 << 20) - 1)
     with pytest.raises(NetworkError):
         _fail(tries, 1)
-
-
-def test_closing_ends_waiting() -> None:
-    pauses = Pauses(lambda: None)
-    pauses.close()
-    with pytest.raises(CancelledError):
-        pauses.wait(1000)
-    with pytest.raises(CancelledError):
-        pauses.check()
 
 
 @pytest.mark.parametrize(
