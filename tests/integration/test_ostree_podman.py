@@ -52,7 +52,7 @@ def second_layer() -> Tar:
 
 
 def third_layer() -> Tar:
-    tar = Tar().directory("./").directory("usr", mode=0o751).whiteout("opt").directory("opt").add("opt/other")
+    tar = Tar().directory("./").directory("usr", mode=0o751).directory("opt").opaque("opt").add("opt/other")
     tar.directory("var", mode=0o755).whiteout("var/lib").symlink("usr/share", "bin")
     return tar.directory("usr/bin", mode=0o700)
 
