@@ -175,7 +175,7 @@ def test_a_key_on_the_command_line_is_checked_too(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(DIRECTORIES), st.sampled_from("abc"), st.integers(0, 99)), max_size=6))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_whatever_files_there_are_the_last_in_order_decides(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, str, int]]
 ) -> None:

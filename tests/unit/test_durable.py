@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootc.durable import TEMPORARY, DirectoryVolume, Step, explain
@@ -195,6 +195,7 @@ def test_paths_do_not_leave_the_volume(volume: DirectoryVolume, path: str) -> No
 
 
 @given(st.binary(max_size=300), st.lists(st.binary(max_size=100), max_size=4))
+@settings(deadline=None)  # it waits for disks
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, old: bytes, new: list[bytes]) -> None:
     volume = DirectoryVolume(tmp_path_factory.mktemp("volume"))
     volume.replace(A, old)

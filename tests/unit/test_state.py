@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootc.durable import DirectoryVolume
@@ -142,6 +142,7 @@ def test_a_huge_record_is_not_read(state: State) -> None:
 
 
 @given(JSON)
+@settings(deadline=None)  # it waits for disks
 def test_no_json_document_leads_to_anything_but_a_system_or_a_state_error(
     tmp_path_factory: pytest.TempPathFactory, content: object
 ) -> None:
@@ -158,6 +159,7 @@ def test_no_json_document_leads_to_anything_but_a_system_or_a_state_error(
 
 
 @given(st.binary(max_size=60))
+@settings(deadline=None)  # it waits for disks
 def test_no_bytes_lead_to_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     state = State(DirectoryVolume(tmp_path_factory.mktemp("sysroot")), DIRECTORY)
     put(state, "system.json", content)
@@ -167,6 +169,7 @@ def test_no_bytes_lead_to_a_traceback(tmp_path_factory: pytest.TempPathFactory, 
 
 
 @given(st.dictionaries(st.sampled_from(list(document())), JSON, max_size=3))
+@settings(deadline=None)  # it waits for disks
 def test_wrong_fields_are_a_state_error_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
 ) -> None:
@@ -302,6 +305,7 @@ def test_an_unseen_reference_has_no_record(state: State) -> None:
 
 
 @given(st.binary(min_size=1), st.binary(min_size=1))
+@settings(deadline=None)  # it waits for disks
 def test_manifest_and_config_keep_every_byte(
     tmp_path_factory: pytest.TempPathFactory, manifest: bytes, config: bytes
 ) -> None:
