@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.servers import RegistryServer
 from tests.vm.machine import VirtualMachine
-from tests.vm.story import PORT, Parts, Story, Teller, build_image, closing_power, tell
+from tests.vm.story import Parts, Story, Teller, build_image, closing_power, tell
 
 
 def main() -> None:
@@ -23,12 +23,12 @@ def main() -> None:
     teller = Teller()
     with tempfile.TemporaryDirectory(prefix="bootc-demo-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
-        with teller.step(f"the sample image is built from Debian {suite} (the first time takes some minutes)"):
-            layout = build_image(folder, suite)
-        story = Story(folder, layout, parts, teller)
-        machine = VirtualMachine(story.disk, folder / "machine")
-        with RegistryServer(folder / "registry", port=PORT) as registry, closing_power(machine):
-            tell(story, registry, machine)
+        with RegistryServer(folder / "registry") as registry:
+            with teller.step(f"the sample image is built from Debian {suite} (the first time takes some minutes)"):
+                layout = build_image(folder, suite, registry.port)
+            story = Story(folder, layout, parts, teller)
+            with closing_power(VirtualMachine(story.disk, folder / "machine")) as machine:
+                tell(story, registry, machine)
     teller.say("==> done: installed, booted, upgraded, rolled back")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,8 +17,6 @@ from tests.servers import RegistryServer
 from tests.vm.machine import Outcome, VirtualMachine
 
 ROOT = Path(__file__).resolve().parents[2]
-PORT = 5000
-"""the registry's, which the sample image's configuration names"""
 NAME = "debian-bootc:latest"
 
 
@@ -61,15 +58,20 @@ def bootc() -> list[str]:
     return [sys.executable, "-m", "bootc"]
 
 
-def build_image(folder: Path, suite: str) -> Path:
-    """Build the sample image with this checkout in it; the OCI layout's path. Cached by what it is made of."""
-    wheels = folder / "wheel"
-    shutil.rmtree(wheels, ignore_errors=True)
-    build = [sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(wheels), str(ROOT)]
-    subprocess.run(build, check=True)
+def build_wheel(folder: Path) -> Path:
+    """This checkout as a wheel. Equal sources give an equal file, so that an unchanged project costs no new image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    builder = [sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(builder, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"})
+    return next(folder.glob("*.whl"))
+
+
+def build_image(folder: Path, suite: str, port: int) -> Path:
+    """Build the sample image with this checkout in it, trusting a registry on this port; the OCI layout's path."""
     layout = folder / f"layout-{suite}"
     recipe = ["/usr/bin/python3", str(ROOT / "images/debian/build.py"), "--suite", suite, "--output", str(layout)]
-    subprocess.run([*recipe, "--wheel", str(next(wheels.glob("*.whl")))], check=True)
+    options = ["--wheel", str(build_wheel(folder / "wheel")), "--insecure-registry", f"10.0.2.2:{port}"]
+    subprocess.run([*recipe, *options], check=True)
     return layout
 
 
@@ -113,7 +115,7 @@ class Story:
             "--source-imgref",
             f"docker://{registry.address}/{NAME}",
             "--target-imgref",
-            f"10.0.2.2:{PORT}/{NAME}",
+            f"10.0.2.2:{registry.port}/{NAME}",
             *self.parts.arguments,
             str(self.disk),
         )
@@ -155,49 +157,72 @@ def version(machine: VirtualMachine) -> str:
     return str(host(machine)["status"]["booted"]["image"]["version"])
 
 
-def use_fetcher(machine: VirtualMachine, fetcher: str) -> None:
+def use_fetcher(machine: VirtualMachine, fetcher: str, port: int) -> None:
     """Choose the guest's fetcher by configuration."""
-    text = f'[bootc]\nfetcher = "{fetcher}"\n[fetchers.skopeo]\ninsecure = ["10.0.2.2:{PORT}"]\n'
+    text = f'[bootc]\nfetcher = "{fetcher}"\n[fetchers.skopeo]\ninsecure = ["10.0.2.2:{port}"]\n'
     machine.write_file("/etc/bootc/config.d/60-fetcher.toml", text)
 
 
 def tell(story: Story, registry: RegistryServer, machine: VirtualMachine) -> None:
     """The whole story; every claim is checked."""
     step, guest = story.teller.step, story.in_guest
-    with step("the registry gets version 1"):
-        registry.push(story.layout, "v1", NAME)
-    with step(f"version 1 is installed to a disk: {story.parts.bootloader} on {story.parts.filesystem}"):
-        story.install(registry)
-    with step("the disk boots, without any container around it"):
-        machine.start()
-        machine.wait_up()
-        guest(machine, "bootc status")
-        assert version(machine) == "1"
+    tell_installation(story, registry, machine)
     with step("the user changes /etc and /var, and the registry gets version 2"):
-        guest(machine, "echo mine > /etc/mine.conf; echo '# mine' >> /etc/hostname; echo data > /var/lib/mine")
-        guest(machine, "cat /etc/demo.conf")
+        change_things(story, machine)
         registry.push(story.layout, "v2", NAME)
-    if story.parts.fetcher != "registry":
-        use_fetcher(machine, story.parts.fetcher)
     with step("the guest looks for an update and stages it"):
         guest(machine, "bootc upgrade --check")
         guest(machine, "bootc upgrade")
-        guest(machine, "bootc status")
+        guest(machine, "bootc status --format humanreadable")
         assert host(machine)["status"]["staged"]["image"]["version"] == "2"
     with step("it reboots into version 2: the changes of the user are there, and the new default too"):
         machine.reboot()
-        assert version(machine) == "2"
-        assert guest(machine, "cat /etc/mine.conf /var/lib/mine") == "mine\ndata\n"
-        assert "# mine" in guest(machine, "cat /etc/hostname")
-        assert "2" in guest(machine, "cat /etc/demo.conf")
+        check_things(story, machine)
     with step("it rolls back and reboots into version 1"):
         guest(machine, "bootc rollback")
         machine.reboot()
-        guest(machine, "bootc status")
-        assert version(machine) == "1"
-        assert host(machine)["status"]["rollback"]["image"]["version"] == "2"
+        check_rolled_back(story, machine)
     with step("power off"):
         machine.poweroff()
+
+
+def tell_installation(story: Story, registry: RegistryServer, machine: VirtualMachine) -> None:
+    """Version 1 is installed and boots."""
+    with story.teller.step("the registry gets version 1"):
+        registry.push(story.layout, "v1", NAME)
+    with story.teller.step(f"it is installed to a disk: {story.parts.bootloader} on {story.parts.filesystem}"):
+        story.install(registry)
+    with story.teller.step("the disk boots, without any container around it"):
+        machine.start()
+        machine.wait_up()
+        story.in_guest(machine, "bootc status --format humanreadable")
+        assert version(machine) == "1"
+        assert machine.run("systemctl is-active bootc-finalize-staged.service").out == "active\n"
+    if story.parts.fetcher != "registry":
+        use_fetcher(machine, story.parts.fetcher, registry.port)
+
+
+def change_things(story: Story, machine: VirtualMachine) -> None:
+    """What a user does: a new file and a changed one in /etc, data in /var."""
+    story.in_guest(machine, "echo mine > /etc/mine.conf; echo '# mine' >> /etc/hostname; echo data > /var/lib/mine")
+    story.in_guest(machine, "cat /etc/demo.conf")
+
+
+def check_things(story: Story, machine: VirtualMachine) -> None:
+    """Version 2 runs, with all that the user did, and with its own new default."""
+    assert version(machine) == "2"
+    assert story.in_guest(machine, "cat /etc/mine.conf /var/lib/mine") == "mine\ndata\n"
+    assert "# mine" in story.in_guest(machine, "cat /etc/hostname")
+    assert "version 2" in story.in_guest(machine, "cat /etc/demo.conf")
+    assert machine.run("findmnt -no OPTIONS /usr").out.startswith("ro")
+
+
+def check_rolled_back(story: Story, machine: VirtualMachine) -> None:
+    """Version 1 runs, and version 2 is what one could go back to."""
+    story.in_guest(machine, "bootc status --format humanreadable")
+    assert version(machine) == "1"
+    assert host(machine)["status"]["rollback"]["image"]["version"] == "2"
+    assert machine.run("cat /var/lib/mine").out == "data\n"
 
 
 def _environment() -> dict[str, str]:
