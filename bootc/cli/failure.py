@@ -47,12 +47,15 @@ def _explained(error: BaseException) -> tuple[int, str]:
 
 
 def describe(error: BaseException) -> str:
-    """The chain of causes, outer to inner, joined by `: `; what was said before is not said again. Then the hint."""
+    """The chain of causes, outer to inner, joined by `: `; what was said before is not said again. Then the hint.
+
+    Causes that are exceptions of libraries are left out: what they say is for developers, and may hold secrets.
+    """
     parts: list[str] = []
     hint = None
     for link in _chain(error):
         text = _text(link)
-        if not any(text in part for part in parts):
+        if not parts or (_is_for_users(link) and not any(text in part for part in parts)):
             parts.append(text)
         hint = hint or (link.hint if isinstance(link, BootcError) else None)
     return ": ".join(parts) + (f" ({hint})" if hint else "")
@@ -64,6 +67,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         seen.add(id(error))
         error = error.__cause__
+
+
+def _is_for_users(error: BaseException) -> bool:
+    return isinstance(error, BootcError) or (isinstance(error, OSError) and bool(error.strerror))
 
 
 def _text(error: BaseException) -> str:

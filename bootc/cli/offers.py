@@ -16,7 +16,7 @@ def find_command(name: str) -> click.Command | None:
     try:
         command = offer.load()
     except Exception as error:
-        raise PluginError(name, "its command could not be loaded") from error
+        raise PluginError(name, f"its command could not be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(command, click.Command):
         raise PluginError(name, f"its command is a {type(command).__name__}, not a click.Command")
     return command

@@ -43,7 +43,11 @@ CASES = {
         1,
         "cannot read: /x: No such file",
     ),
-    "a cause without words": (chained(BootcError("cannot read"), ValueError()), 1, "cannot read: ValueError"),
+    "a library's own words, which may hold secrets": (
+        chained(FetchError("reg/os", "refused"), ValueError("https://s3.example/?Signature=x"), BootcError("at once")),
+        1,
+        "reg/os: refused: at once",
+    ),
     "control characters": (BootcError("bad\x1b[2J\nname"), 1, "bad\\x1b[2J\\nname"),
     "usage of ours": (UsageError("--a and --b", "drop one"), 2, "--a and --b (drop one)"),
     "usage": (click.UsageError("no such thing"), 2, "no such thing (see `bootc --help`)"),
