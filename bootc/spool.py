@@ -24,6 +24,8 @@ from bootc.image import Descriptor
 CHUNK = 1 << 20
 _REPORT_EVERY = 0.1
 _POLL = 0.25
+_LAST_WORDS = 5.0
+"""seconds that a download gets for saying why its file is gone"""
 
 
 class Hash(Protocol):
@@ -152,7 +154,13 @@ class Download:
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
-        raise self._wrong("vanished from the spool")
+        raise self._ended_with() or self._wrong("vanished from the spool")
+
+    def _ended_with(self) -> BaseException | None:
+        """What ended the download; it removes what proved wrong before it says so."""
+        with self._change:
+            self._change.wait_for(lambda: self._is_done, _LAST_WORDS)
+            return self._error
 
     def _show(self, position: int) -> None:
         with self._change:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -81,6 +82,15 @@ def test_a_blob_that_is_not_what_it_is_named_is_refused(
     with pytest.raises(IntegrityError):
         _read(source, [layer], tmp_path)
     assert not any(tmp_path.glob("*"))
+
+
+def test_a_blob_that_proved_wrong_before_anybody_read_it_is_told_as_wrong(tmp_path: Path) -> None:
+    layer, blob = layer_of(CONTENT)
+    source = BytesSource(image_of([layer]), {layer.blob.digest: blob[:-1] + b"?"})
+    download = spool.Download(source, layer.blob, tmp_path, lambda event: None, threading.Event())
+    download.run()
+    with pytest.raises(IntegrityError, match="digest"), download.reader(_no_cancel):
+        pytest.fail("nothing of it may be read")
 
 
 @pytest.mark.parametrize("is_local", [False, True], ids=["spooled", "local"])
