@@ -53,3 +53,9 @@ def test_emptying_removes_all_but_the_directory_and_does_not_follow_links(tmp_pa
     targets.empty(root)
     assert list(root.iterdir()) == []
     assert (outside / "keep").exists()
+
+
+def test_the_hosts_own_root_needs_a_word_more(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="root filesystem of the running system"):
+        targets.require_other_than_host(tmp_path, host=tmp_path)
+    targets.require_other_than_host(Path("/proc"), host=tmp_path / "kept from us")
