@@ -23,9 +23,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: list[Connection] = []
         self._is_closed = False
-        # Not the default of the tempfile module: /tmp is often in memory, and archives are large.
-        directory = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108
-        self._temporary = tempfile.TemporaryDirectory(prefix="bootc-skopeo-", dir=directory)
+        self._temporary = tempfile.TemporaryDirectory(prefix="bootc-skopeo-", dir=_large_temporary())
 
     def take(self) -> Connection:
         """A connection that is free, or a new one. Raises FetchError."""
@@ -63,3 +61,9 @@ class Pool:
         for connection in connections:
             connection.proxy.close()
         self._temporary.cleanup()
+
+
+def _large_temporary() -> str | None:
+    """/tmp is often in memory, and archives are large; but in the container of an OS image there may be no /var/tmp."""
+    directory = "/var/tmp"  # noqa: S108
+    return os.environ.get("TMPDIR") or (directory if os.path.isdir(directory) else None)
