@@ -174,6 +174,24 @@ def test_filesystems_that_grub_does_not_read_are_refused(
         Grub(evolve(machine, filesystem=filesystem)).check(HOST)
 
 
+@pytest.mark.root
+def test_a_btrfs_subvolume_is_refused(machine: Machine, tmp_path: Path) -> None:
+    image, root = tmp_path / "btrfs.img", tmp_path / "subvolume"
+    with image.open("wb") as file:
+        file.truncate(256 * MIB)
+    root.mkdir()
+    subprocess.run(("mkfs.btrfs", "-q", str(image)), check=True)
+    subprocess.run(("mount", "-o", "loop", str(image), str(root)), check=True)
+    subprocess.run(("btrfs", "subvolume", "create", str(root / "@")), check=True, capture_output=True)
+    subprocess.run(("umount", str(root)), check=True)
+    subprocess.run(("mount", "-o", "loop,subvol=@", str(image), str(root)), check=True)
+    try:
+        with pytest.raises(UnsupportedPairError, match="on a btrfs subvolume"):
+            Grub(evolve(machine, sysroot=DirectoryVolume(root), filesystem=Filesystem("btrfs", "1"))).check(HOST)
+    finally:
+        subprocess.run(("umount", str(root)), check=True)
+
+
 def test_an_image_without_grub_is_refused(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(BootloaderError, match=r"the image has no usr/lib/grub/.*/moddep.lst") as caught:
         Grub(machine).check(DirectoryTree(tmp_path))
