@@ -310,6 +310,11 @@ def holds(size: int) -> Action:
     return action
 
 
+def unanswered(request: Received, reply: Reply) -> Reply:
+    """Not even a status."""
+    return Reply(0, {}, b"", hold=True)
+
+
 def normal(request: Received, reply: Reply) -> Reply:
     """Let one pass."""
     return reply
@@ -374,22 +379,23 @@ def _handler_of(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
 def _send(handler: BaseHTTPRequestHandler, reply: Reply, ending: threading.Event) -> None:
     if reply.status:
         handler.send_response(reply.status)
-        length = {"Content-Length": str(len(reply.body))}
-        for name, text in {**length, **reply.headers}.items():
+        for name, text in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             handler.send_header(name, text)
         handler.end_headers()
-    if handler.command == "HEAD" or not reply.status:
-        handler.close_connection = handler.close_connection or not reply.status
-        return
-    if reply.drip:
-        for position in range(len(reply.body)):
-            handler.wfile.write(reply.body[position : position + 1])
-            if ending.wait(0.01):
-                break
-    else:
-        handler.wfile.write(reply.body if reply.send is None else reply.body[: reply.send])
+    if handler.command != "HEAD":
+        _send_body(handler, reply, ending)
     if reply.hold:
         ending.wait()
-    if reply.send is not None:
+    if reply.send is not None or not reply.status:
         handler.close_connection = True
         handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _send_body(handler: BaseHTTPRequestHandler, reply: Reply, ending: threading.Event) -> None:
+    if not reply.drip:
+        handler.wfile.write(reply.body[: reply.send])
+        return
+    for position in range(len(reply.body)):
+        handler.wfile.write(reply.body[position : position + 1])
+        if ending.wait(0.01):
+            return

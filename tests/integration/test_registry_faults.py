@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,7 @@ from tests.fake_registry import (
     holds,
     ignores_range,
     normal,
+    unanswered,
     with_body,
     with_headers,
 )
@@ -475,6 +478,49 @@ def test_closing_wakes_a_thread_that_waits(registry: FakeRegistry, tmp_path: Pat
         fetcher.close()
         thread.join(10)
     assert [type(failure) for failure in failures] == [CancelledError]
+
+
+@pytest.mark.parametrize("action", [holds(1000), unanswered], ids=["in a blob", "before the answer"])
+def test_a_server_that_stalls_does_not_keep_the_user(registry: FakeRegistry, tmp_path: Path, action: Action) -> None:
+    is_cancelled = threading.Event()
+
+    def check() -> None:
+        if is_cancelled.is_set():
+            raise CancelledError
+
+    def stall(request: Received, reply: Reply) -> Reply:
+        is_cancelled.set()
+        return action(request, reply)
+
+    registry.disturb(LAYER_PATH, stall)
+    started = time.monotonic()
+    with (
+        fetching(tmp_path, check_cancelled=check, read_timeout=60, connect_timeout=60) as fetcher,
+        pytest.raises(CancelledError),
+    ):
+        pull(fetcher, _name(registry))
+    assert time.monotonic() - started < 10
+
+
+def test_a_host_that_does_not_answer_does_not_keep_the_user(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, ExitStack() as stack:
+        address = silent.getsockname()
+        for _ in range(4):  # The queue is full then, and further connections get no answer at all.
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        end = time.monotonic() + 1
+
+        def check() -> None:
+            if time.monotonic() > end:
+                raise CancelledError
+
+        with (
+            fetching(tmp_path, check_cancelled=check, read_timeout=60, connect_timeout=60) as fetcher,
+            pytest.raises(CancelledError),
+        ):
+            pull(fetcher, f"docker://127.0.0.1:{address[1]}/os")
+    assert time.monotonic() - end < 10
 
 
 def test_a_pause_ends_when_the_user_says_so(registry: FakeRegistry, tmp_path: Path) -> None:

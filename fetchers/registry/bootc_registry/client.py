@@ -17,8 +17,9 @@ from bootc_registry.exchange import Answer, Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
 from bootc_registry.reference import Repository
-from bootc_registry.retry import Interruption, Pauses, RetryRule, Tries
+from bootc_registry.retry import Interruption, RetryRule, Tries
 from bootc_registry.tokens import Authorizer
+from bootc_registry.waiting import Waiting
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 10
@@ -37,7 +38,7 @@ class RegistryClient:
         source: str,
         options: RegistryOptions,
         http: Http,
-        pauses: Pauses,
+        waiting: Waiting,
         lookup: Callable[[str], Credentials | None],
         realms: RememberedRealms,
         report: Report,
@@ -45,7 +46,7 @@ class RegistryClient:
         self.source = source
         """the image's name, for messages"""
         self._repository, self._options, self._http = repository, options, http
-        self._pauses, self._report = pauses, report
+        self._waiting, self._report = waiting, report
         self._authorizer = Authorizer(repository, source, options, http, lookup, realms)
         self._scheme = None if options.is_insecure(repository.domain) else "https"
         self._finding_scheme = threading.Lock()
@@ -53,11 +54,11 @@ class RegistryClient:
 
     def tries(self) -> Tries:
         """A new budget of tries."""
-        return Tries(self.source, RetryRule(self._options.retries, self._options.backoff), self._pauses)
+        return Tries(self.source, RetryRule(self._options.retries, self._options.backoff), self._waiting)
 
     def check(self) -> None:
         """Raise CancelledError if the work is to end."""
-        self._pauses.check()
+        self._waiting.check()
 
     @contextmanager
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[Answer]:
@@ -165,7 +166,7 @@ class RegistryClient:
 
     def _show_warning(self, answer: Answer) -> None:
         """Tell the user once what the registry wants to say (distribution specification, warnings)."""
-        for text in _WARNING.findall(answer.headers.get("Warning", "")):
+        for text in _WARNING.findall(answer.headers.get("Warning", "")) if self._is_own(answer.address) else ():
             if text not in self._warnings and text.isprintable():
                 self._warnings.add(text)
                 self._report(Notice(f"{self._repository.authority} says: {text}", is_warning=True))

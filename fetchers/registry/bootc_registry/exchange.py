@@ -19,6 +19,7 @@ from bootc.errors import NetworkError, ProtocolError
 from bootc_registry.options import RegistryOptions
 from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
+from bootc_registry.waiting import Waiting
 
 if TYPE_CHECKING:
     from requests import Response
@@ -156,12 +157,12 @@ class Http:
     looks into ~/.netrc.
     """
 
-    def __init__(self, options: RegistryOptions, root: Path = Path("/")) -> None:
-        self._options, self._root = options, root
+    def __init__(self, options: RegistryOptions, waiting: Waiting, root: Path = Path("/")) -> None:
+        self._options, self._waiting, self._root = options, waiting, root
         self._adapters: dict[tuple[str, str], ContextAdapter] = {}
         self._open: set[Answer] = set()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._is_watched = self._is_closed = False
 
     def exchange(
         self,
@@ -181,7 +182,9 @@ class Http:
 
         host = urlsplit(url).netloc
         try:
-            response = self._send(method, url, headers, certificates or host, data)
+            response = self._waiting.attend(
+                lambda: self._send(method, url, headers, certificates or host, data), lambda late: late.close()
+            )
         except ValueError as error:
             raise ProtocolError(source, f"{host}: an address or a header that cannot be used") from error
         except (HTTPError, HTTPException, OSError) as error:
@@ -199,10 +202,8 @@ class Http:
         """End all connections; threads that wait for data get an Interruption."""
         with self._lock:
             self._is_closed = True
-            answers, adapters = list(self._open), list(self._adapters.values())
-            self._open.clear()
-        for answer in answers:
-            answer.abort()
+            adapters = list(self._adapters.values())
+        self._abort()
         for adapter in adapters:
             adapter.close()
 
@@ -224,9 +225,18 @@ class Http:
         with self._lock:
             if not self._is_closed:
                 self._open.add(answer)
+                if not self._is_watched:
+                    self._is_watched = True
+                    self._waiting.watch(self._abort)
                 return answer
         answer.close()
         raise Interruption("the fetcher was closed")
+
+    def _abort(self) -> None:
+        with self._lock:
+            answers = list(self._open)
+        for answer in answers:
+            answer.abort()
 
     def _adapter(self, scheme: str, authority: str) -> ContextAdapter:
         from bootc_registry.adapter import ContextAdapter

@@ -20,7 +20,7 @@ from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
 from bootc_registry.reference import RegistryName, Repository
-from bootc_registry.retry import Pauses
+from bootc_registry.waiting import Waiting
 
 
 class RegistryFetcher(Fetcher, Peek):
@@ -28,8 +28,8 @@ class RegistryFetcher(Fetcher, Peek):
 
     def __init__(self, context: Context, options: RegistryOptions, root: Path = Path("/")) -> None:
         self._context, self._options, self._root = context, options, root
-        self._http = Http(options, root)
-        self._pauses = Pauses(context.check_cancelled)
+        self._waiting = Waiting(context.check_cancelled)
+        self._http = Http(options, self._waiting, root)
         self._credentials = CredentialSources(
             Path(options.authfile) if options.authfile else None, options.podman_credentials, root
         )
@@ -59,7 +59,7 @@ class RegistryFetcher(Fetcher, Peek):
 
     def close(self) -> None:
         """Threads that wait for a server are woken; they get CancelledError."""
-        self._pauses.close()
+        self._waiting.close()
         self._http.close()
 
     def _client(self, reference: ImageReference, repository: Repository) -> RegistryClient:
@@ -73,7 +73,7 @@ class RegistryFetcher(Fetcher, Peek):
                     source,
                     self._options,
                     self._http,
-                    self._pauses,
+                    self._waiting,
                     self._credentials.lookup,
                     self._realms,
                     self._context.report,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from attrs import frozen
 
-from bootc.errors import CancelledError, NetworkError
+from bootc.errors import NetworkError
+from bootc_registry.waiting import Waiting
 
 _LONGEST_PAUSE = 60.0
 _LONGEST_WISH = 120.0
-_POLL = 0.25
 _PROGRESS = 1 << 20
 """bytes after which a download counts as healthy, and its failures are forgotten"""
 
@@ -27,31 +25,6 @@ class Interruption(Exception):
     def __init__(self, problem: str, hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(problem)
         self.problem, self.hint, self.retry_after = problem, hint, retry_after
-
-
-class Pauses:
-    """Waiting that ends early when the user, or `close`, says so."""
-
-    def __init__(self, check_cancelled: Callable[[], None]) -> None:
-        self._check_cancelled = check_cancelled
-        self._closed = threading.Event()
-
-    def check(self) -> None:
-        """Raise CancelledError if the work is to end."""
-        self._check_cancelled()
-        if self._closed.is_set():
-            raise CancelledError("the fetcher was closed")
-
-    def wait(self, seconds: float) -> None:
-        """Do nothing for this time. Raises CancelledError."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._closed.wait(min(_POLL, left))
-            self.check()
-
-    def close(self) -> None:
-        """End all waiting, now and later."""
-        self._closed.set()
 
 
 @frozen
@@ -69,8 +42,8 @@ class RetryRule:
 class Tries:
     """The budget of one download."""
 
-    def __init__(self, source: str, rule: RetryRule, pauses: Pauses) -> None:
-        self._source, self._rule, self._pauses = source, rule, pauses
+    def __init__(self, source: str, rule: RetryRule, waiting: Waiting) -> None:
+        self._source, self._rule, self._waiting = source, rule, waiting
         self._failures = 0
         self._progress = 0
 
@@ -85,7 +58,7 @@ class Tries:
                 tries = f" ({self._failures} tries)" if self._failures > 1 else ""
                 raise NetworkError(self._source, f"{interruption.problem}{tries}", interruption.hint) from interruption
             wish = min(interruption.retry_after or 0.0, _LONGEST_WISH)
-            self._pauses.wait(wish or self._rule.pause(self._failures))
+            self._waiting.pause(wish or self._rule.pause(self._failures))
 
     def progressed(self, size: int) -> None:
         """Note bytes that arrived."""
