@@ -327,3 +327,55 @@ def test_the_mount_of_a_path_is_the_innermost() -> None:
 
 def test_an_ordinary_directory_is_no_read_only_medium(tmp_path: Path) -> None:
     assert is_medium_read_only(tmp_path) is False
+
+
+BOOTED = """
+set -e
+cd "$1"
+mkdir up work root
+mount -t overlay overlay -o lowerdir=/,upperdir="$2/up",workdir="$2/work" root
+rm -f root/.dockerenv
+mkdir -p root/sysroot root/boot root/run root/proc
+mount -t proc proc root/proc
+mount -t tmpfs run root/run
+touch root/run/ostree-booted
+for name in sysroot boot; do
+    mount -t tmpfs "$name" "root/$name"
+    mount -o remount,bind,ro "root/$name"
+done
+"$3" -c '
+import os, sys
+os.chroot("root")
+os.chdir("/")
+from pathlib import Path
+from bootc import host
+location = host.prepare()
+print(location.root, location.run, location.is_booted)
+for name in ("sysroot", "boot"):
+    Path("/", name, "file").write_text("x")
+    print(Path("/", name, "file").read_text())
+'
+for name in sysroot boot; do
+    [ -e "root/$name/file" ] && ! touch "root/$name/other" 2>/dev/null && echo "$name is read-only outside"
+done
+"""
+
+
+@pytest.mark.root
+def test_the_running_system_becomes_writable_for_this_process_alone(tmp_path: Path) -> None:
+    """A whole booted system as far as preparation looks: markers, and /sysroot and /boot mounted read-only."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f'mount -t tmpfs disk "$1" && {{\n{BOOTED}}}'
+    argv = ["unshare", "-m", "sh", "-c", script, "sh", str(disk), str(disk), sys.executable]
+    environment = {name: value for name, value in os.environ.items() if name != "container"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "/sysroot /run True",
+        "x",
+        "x",
+        "sysroot is read-only outside",
+        "boot is read-only outside",
+    ]
