@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bootc.errors import AuthenticationError, NetworkError, NotFoundError
 from bootc.image import ImageReference
 from tests.fake_registry import CONFIG_TYPE, LAYER_TYPE, digest_of
 from tests.integration.registry_fetching import AMD64, ARM64, fetching, pull, read
-from tests.servers import HTPASSWD, PASSWORD, USER, Certificate, RegistryServer, make_certificate
+from tests.servers import HTPASSWD, PASSWORD, USER, Certificate, RegistryServer, Request, make_certificate
 
 BASE, OLD, NEW = b"base" * 100_000, b"old" * 100_000, b"new" * 100_000
 
@@ -65,8 +66,13 @@ def _log_in(root: Path, registry: RegistryServer, password: str) -> None:
     path.write_text(json.dumps({"auths": {f"{registry.address}/secret": {"auth": auth}}}))
 
 
-def _requests(registry: RegistryServer) -> list[str]:
-    return [f"{r.method} {r.path.partition('/manifests/')[2] or r.path[-12:]}" for r in registry.requests()]
+def _requests(registry: RegistryServer, expected: int) -> list[str]:
+    """What this fetcher asked for; the registry may log a request a moment after it was answered."""
+    deadline = time.monotonic() + 10
+    ours: list[Request] = []
+    while len(ours) < expected and time.monotonic() < deadline:
+        ours = [request for request in registry.requests() if request.agent.startswith("bootc/")]
+    return [f"{r.method} {r.path.partition('/manifests/')[2] or r.path[-12:]}" for r in ours]
 
 
 def test_an_upgrade_fetches_only_what_is_new(registry: RegistryServer, layout: Path, tmp_path: Path) -> None:
@@ -75,11 +81,9 @@ def test_an_upgrade_fetches_only_what_is_new(registry: RegistryServer, layout: P
     with fetching(tmp_path) as fetcher:
         first = pull(fetcher, str(reference))
         assert first.layers == (BASE, OLD)
-        before = len(registry.requests())
         assert fetcher.peek(reference) == first.image.top_digest
-        assert _requests(registry)[before:] == ["HEAD latest"]
+    assert _requests(registry, 5)[4:] == ["HEAD latest"]
     digest = registry.push(layout, "new", "os:latest")
-    before = len(registry.requests())
     with fetching(tmp_path) as fetcher:
         assert str(fetcher.peek(reference)) == digest
         with fetcher.resolve(reference, AMD64) as source:
@@ -88,8 +92,7 @@ def test_an_upgrade_fetches_only_what_is_new(registry: RegistryServer, layout: P
             assert str(source.image.digest) == digest
             config = json.loads(source.image.manifest)["config"]["digest"]
     expected = ["HEAD latest", "GET latest", f"GET {config[-12:]}", f"GET {digest_of(NEW)[-12:]}"]
-    assert _requests(registry)[before:] == expected
-    assert {r.agent.partition("/")[0] for r in registry.requests()[before:]} == {"bootc"}
+    assert _requests(registry, 9)[5:] == expected
 
 
 def test_a_blob_is_read_from_any_offset(registry: RegistryServer, layout: Path, tmp_path: Path) -> None:
