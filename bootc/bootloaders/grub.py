@@ -80,9 +80,7 @@ class Grub(Bootloader):
         for entry in (*menu.prepared, *menu.entries[:1]):
             grub_menu.require_plain(entry, self.menu_format)
         if menu.entries:
-            default = menu.entries[0]
-            sources = [on_machine(self._machine, path) for path in (default.kernel, *default.initramfs)]
-            grub_menu.require_default(self._found(), default, sources, boot_root(self._machine), self._machine.root)
+            self._require_default(menu)
 
     # ------------------------------------------------------------ parts
 
@@ -95,6 +93,16 @@ class Grub(Bootloader):
     @property
     def _filesystem(self) -> Filesystem | None:
         return self._machine.boot_filesystem or self._machine.filesystem
+
+    def _require_default(self, menu: BootMenu) -> None:
+        """Compare the first entry that GRUB will offer. Deployments that the menu leaves out, because the next step
+        destroys them, stay in the backend's directory until then and do not count."""
+        root, default = self._machine.root, menu.entries[0]
+        named = {grub_menu.root_of(str(entry.options), root) for entry in menu.entries}
+        places = [(keys, grub_menu.root_of(keys.options, root)) for keys in self._found()]
+        found = tuple(keys for keys, place in places if place is None or place in named)
+        sources = [on_machine(self._machine, path) for path in (default.kernel, *default.initramfs)]
+        grub_menu.require_default(found, default, sources, boot_root(self._machine), root)
 
     def _targets(self, tree: Tree) -> tuple[str, ...]:
         """GRUB's names for the machine's ways of starting, as far as the image has a GRUB for them; at least one."""
@@ -155,7 +163,7 @@ class Grub(Bootloader):
             return ()
 
     def _entry(self, keys: Keys) -> BootEntry:
-        root = grub_menu.root_of(keys, self._machine.root)
+        root = grub_menu.root_of(keys.options, self._machine.root)
         return BootEntry(
             DeploymentId(root.name if root else keys.title),
             keys.title,

@@ -85,9 +85,9 @@ def require_default(found: tuple[Keys, ...], entry: BootEntry, sources: list[Pat
         )
 
 
-def root_of(keys: Keys, sysroot: Path) -> Path | None:
-    """The directory of the sysroot that an option of this entry leads to (`ostree=/ostree/…`); None without one."""
-    links = _resolved(keys.options, sysroot)[0]
+def root_of(options: str, sysroot: Path) -> Path | None:
+    """The directory of the sysroot that one of these options leads to (`ostree=/ostree/…`); None without one."""
+    links = _resolved(options, sysroot)[0]
     return next((Path(path) for _, path in sorted(links) if os.path.isdir(path)), None)
 
 

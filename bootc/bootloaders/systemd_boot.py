@@ -65,16 +65,18 @@ class SystemdBoot(Bootloader, BootCounting):
 
     def write(self, menu: BootMenu, tries: int | None = None) -> None:
         offered = [self._kernel(entry) for entry in menu.entries]
-        everything = [*offered, *(self._kernel(entry) for entry in menu.prepared)]
+        prepared = [self._kernel(entry) for entry in menu.prepared]
+        for entry, kernel in zip(menu.prepared, prepared, strict=True):
+            self._wanted(entry, kernel)
         wanted = [self._wanted(entry, kernel) for entry, kernel in zip(menu.entries, offered, strict=True)]
         plan = entries.make_plan(wanted, self._present(), tries)
-        self._copy(everything, len(plan.writes))
+        self._copy([*offered, *prepared], len(plan.writes))
         for file in plan.writes:
             self._esp.replace(_ENTRIES / str(file.name), file.text)
         for file in plan.removals:
             self._esp.remove(_ENTRIES / str(file.name))
         self._verify(offered, wanted, plan.final)
-        self._tidy(everything)
+        self._tidy([*offered, *prepared])
 
     def mark_good(self, deployment: DeploymentId) -> None:
         found = [file.name for file in self._present() if file.name.key == entries.key_of(deployment)]

@@ -123,6 +123,23 @@ def test_another_default_is_an_error(sysroot: Sysroot) -> None:
         sysroot.grub.write(sysroot.menu("b1", "a1"))
 
 
+def test_what_the_next_step_destroys_may_still_be_first_in_the_directory(sysroot: Sysroot) -> None:
+    """After a rollback was queued, an upgrade leaves it out of the menu before libostree drops it."""
+    sysroot.deploy("b1", "a1")
+    sysroot.grub.write(sysroot.menu("a1"))
+
+
+def test_a_default_of_others_is_an_error(sysroot: Sysroot) -> None:
+    sysroot.deploy("a1")
+    entries = sysroot.root / "boot/loader/entries"
+    (entries / "zz.conf").write_text("title other\nlinux /other\noptions quiet\n")
+    config = sysroot.root / "boot/loader/syslinux.cfg"
+    if config.exists():
+        config.write_text("LABEL other\n\tKERNEL /other\n" + config.read_text().replace("DEFAULT", "# "))
+    with pytest.raises(BootloaderError, match="GRUB would start /other by default"):
+        sysroot.grub.write(sysroot.menu("a1"))
+
+
 def test_another_deployment_with_the_same_kernel_is_an_error(sysroot: Sysroot) -> None:
     sysroot.deploy("b1", "b2")
     with pytest.raises(BootloaderError, match=r"would not boot b2\.0"):
