@@ -29,6 +29,7 @@ $(VENV)/.ready: Makefile pyproject.toml
 	$(VENV)/bin/pip install -q "tox>=4.22"
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)/run
 	$(VENV)/run/bin/pip install -q -e .
+	$(VENV)/run/bin/python -c "from tests.selinux import unpacked; unpacked()"
 	touch $@
 
 demo: setup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from attrs import frozen
@@ -75,5 +75,23 @@ class Notice:
     is_warning: bool = False
 
 
-Event: TypeAlias = PhaseStarted | PhaseFinished | FetchPlanned | LayerProgress | LayerImported | Notice
+class MilestoneKind(enum.Enum):
+    """What is worth a line in the journal; the value is its MESSAGE_ID (journal fields, systemd.journal-fields(7))."""
+
+    STAGED = "3c7d0a52f8e54d0c9a4be1a3f24ab2d7"
+    FINALIZED = "8e1c2f7b6a0d4b1f9d35c60f7e92a4c1"
+    ROLLBACK = "26f3b1eb24464d12aa5e7b544a6b5468"
+    """upstream's"""
+
+
+@frozen
+class Milestone:
+    """The system changed. `fields` are journal fields without the prefix `BOOTC_`."""
+
+    kind: MilestoneKind
+    message: str
+    fields: Mapping[str, str]
+
+
+Event: TypeAlias = PhaseStarted | PhaseFinished | FetchPlanned | LayerProgress | LayerImported | Notice | Milestone
 Report: TypeAlias = Callable[[Event], None]

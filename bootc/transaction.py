@@ -20,7 +20,7 @@ from bootc import bootable, kargs
 from bootc.bootloader import Bootloader
 from bootc.deployment import BootMenu, Deployment, KernelArguments, Slots
 from bootc.errors import DeploymentError, ImageError
-from bootc.events import FetchPlanned, Phase, PhaseFinished, PhaseStarted
+from bootc.events import FetchPlanned, Milestone, MilestoneKind, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context, ImageView
 from bootc.image import Digest, Image, ImageReference, ImportedImage
@@ -178,6 +178,7 @@ class Transaction:
                 deployer.arrange([d.id for d in (*pair, *others)])
                 self.publish_menu()
             self.references.touch()
+            self._note_rollback(pair, is_undo)
             return is_undo
 
     def finalize(self) -> None:
@@ -219,6 +220,8 @@ class Transaction:
             staged = self.backend.deployer.stage(image, wanted)
             self.publish_menu()
         self.hooks.staged(staged)
+        fields = {"manifest_digest": str(image.digest), "deployment": staged.id, "image": str(wanted.reference)}
+        self.context.report(Milestone(MilestoneKind.STAGED, f"Staged {wanted.reference} ({image.digest})", fields))
         return staged
 
     def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
@@ -276,6 +279,10 @@ class Transaction:
             self.publish_menu(narrow=True)
             self.backend.deployer.finalize()
             self.publish_menu()
+        default = next(iter(self.backend.deployer.deployments()), None)
+        if default:
+            message = f"Deployment {default.id} is the default now"
+            self.context.report(Milestone(MilestoneKind.FINALIZED, message, {"deployment": default.id}))
 
     def _clean(self) -> int:
         with self._phase(Phase.CLEAN):
@@ -311,6 +318,17 @@ class Transaction:
         if present.is_locked == is_locked:
             return Update(Change.STAGED_BEFORE, reference, present)
         return self._set_locked(is_locked, reference)
+
+    def _note_rollback(self, order: tuple[Deployment, Deployment], is_undo: bool) -> None:
+        digests = [str(deployment.image.digest) for deployment in order if deployment.image]
+        message = f"Reverted the queued rollback to {order[1].id}" if is_undo else f"Rolling back to {order[0].id}"
+        fields = {
+            "manifest_digest": digests[0],
+            "deployment": order[0].id,
+            "rollback_type": "revert" if is_undo else "rollback",
+            "current_manifest_digest": digests[-1],
+        }
+        self.context.report(Milestone(MilestoneKind.ROLLBACK, message, fields))
 
     def _set_locked(self, is_locked: bool, reference: ImageReference) -> Update:
         self.backend.deployer.set_locked(is_locked)

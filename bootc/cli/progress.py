@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
+from bootc.cli.journal import Journal
 from bootc.cli.progress_json import JsonLines
 from bootc.cli.terminal import has_colour, note
 from bootc.events import Event, Notice, Phase, PhaseFinished, PhaseStarted, Report
@@ -42,6 +43,7 @@ def listening(*, is_quiet: bool = False, is_verbose: bool = False, progress_fd: 
         if progress_fd is not None:
             listeners.append(JsonLines.open(progress_fd))
         listeners.append(_for_people(is_quiet, is_verbose))
+        listeners.append(Journal())
         for listener in listeners:
             stack.callback(listener.close)
         guard = threading.Lock()
