@@ -16,7 +16,16 @@ from rich.progress import (
 from rich.text import Text
 
 from bootc.cli.progress import LABELS, notice_text
-from bootc.events import Event, FetchPlanned, LayerImported, LayerProgress, Notice, PhaseFinished, PhaseStarted
+from bootc.events import (
+    Event,
+    FetchPlanned,
+    LayerImported,
+    LayerProgress,
+    Milestone,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+)
 from bootc.status.text import printable
 
 
@@ -57,6 +66,8 @@ class TerminalDisplay:
                 self._show_whole()
             case Notice():
                 self._progress.console.print(Text(printable(notice_text(event))))
+            case Milestone():
+                return
 
     def close(self) -> None:
         """Remove the bars."""
