@@ -156,7 +156,7 @@ def test_a_token_that_expires_in_a_blob_is_renewed(registry: FakeRegistry, tmp_p
 
 def test_a_server_that_stops_in_the_middle_is_asked_again(registry: FakeRegistry, tmp_path: Path) -> None:
     registry.disturb(LAYER_PATH, holds(1_000_000))
-    with fetching(tmp_path, read_timeout=0.3) as fetcher:
+    with fetching(tmp_path, read_timeout=1) as fetcher:
         assert pull(fetcher, _name(registry)).layers == (LAYER,)
     assert _ranges(registry) == [None, "bytes=1000000-"]
 
@@ -525,16 +525,16 @@ def test_a_host_that_does_not_answer_does_not_keep_the_user(tmp_path: Path) -> N
 
 def test_a_pause_ends_when_the_user_says_so(registry: FakeRegistry, tmp_path: Path) -> None:
     registry.disturb("manifests", answers(503, Retry_After="100"), is_forever=True)
-    calls: list[float] = []
+    started = time.monotonic()
 
     def check() -> None:
-        calls.append(time.monotonic())
-        if len(calls) > 2:
+        if registry.received and time.monotonic() - started > 1:
             raise CancelledError
 
     with fetching(tmp_path, check_cancelled=check) as fetcher, pytest.raises(CancelledError):
         pull(fetcher, _name(registry))
     assert len(registry.received) == 1
+    assert time.monotonic() - started < 20
 
 
 def test_a_blob_without_size_cannot_be_asked_for(registry: FakeRegistry, tmp_path: Path) -> None:
