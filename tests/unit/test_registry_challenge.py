@@ -6,7 +6,7 @@ import time
 
 import pytest
 from bootc_registry.challenge import Challenge, parse_challenges
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -35,6 +35,7 @@ def test_challenges_are_read(header: str, expected: tuple[Challenge, ...] | None
     assert parse_challenges(header) == (expected if expected is not None else (Challenge("bearer", whole),))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=255)))
 def test_no_text_breaks_the_reader(header: str) -> None:
     for challenge in parse_challenges(header):

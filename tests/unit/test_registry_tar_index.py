@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bootc_registry.tar_index import index_tar
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootc.errors import FetchError, ProtocolError
@@ -43,11 +43,13 @@ def _read(data: bytes) -> dict[str, bytes]:
         os.close(descriptor)
 
 
+@settings(deadline=None)
 @given(FILES, st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
 def test_members_are_found_where_they_are(files: dict[str, bytes], format: int) -> None:
     assert _read(_tar(files, format)) == files
 
 
+@settings(deadline=None)
 @given(FILES, st.integers(0), st.integers(1, 255))
 def test_a_changed_byte_never_breaks_the_reader(files: dict[str, bytes], place: int, change: int) -> None:
     data = bytearray(_tar(files, tarfile.PAX_FORMAT))
