@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
@@ -120,7 +120,7 @@ class Transaction:
         """Look for a newer image without fetching layers. Costs one HEAD request if there is none."""
         present = self._current()
         previous = present.image if present else None
-        if self._is_unmoved(fetcher, reference, previous):
+        if previous and self._unmoved(fetcher, reference, [previous.digest]):
             return Check(reference, None, previous)
         with self._resolved(fetcher, reference) as source:
             image = source.image
@@ -133,14 +133,15 @@ class Transaction:
         with self.lock():
             self.publish_menu()
             slots = Slots.of(self.backend.deployer.deployments())
-            for present in (slots.staged, self._current()):
-                if present and present.reference == reference and self._is_unmoved(fetcher, reference, present.image):
-                    return self._kept(present, is_locked)
+            following = [d for d in (slots.staged, self._current()) if d and d.reference == reference]
+            present = {d.image.digest: d for d in reversed(following) if d.image}
+            unmoved = self._unmoved(fetcher, reference, present)
+            if unmoved:
+                return self._kept(present[unmoved], is_locked)
             with self._resolved(fetcher, reference) as source:
                 self.references.record(source.image)
-                for present in (slots.staged, self._current()):
-                    if present and _is_of(present, source.image, reference):
-                        return self._kept(present, is_locked)
+                if source.image.digest in present:
+                    return self._kept(present[source.image.digest], is_locked)
                 return self._update(source, reference, is_locked)
 
     def switch(self, fetcher: Fetcher, reference: ImageReference) -> Update:
@@ -300,15 +301,15 @@ class Transaction:
             return booted
         return next((d for d in deployments if not d.is_staged), None)
 
-    def _is_unmoved(self, fetcher: Fetcher, reference: ImageReference, present: ImportedImage | None) -> bool:
-        """Whether one small request shows that the reference still points to this image."""
-        if present and reference.digest == present.digest:
-            return True
-        seen = self.references.seen(reference)
-        if present is None or seen is None or seen[1] != present.digest or not isinstance(fetcher, Peek):
-            return False
-        now = fetcher.peek(reference)
-        return now is not None and now in seen
+    def _unmoved(self, fetcher: Fetcher, reference: ImageReference, present: Collection[Digest]) -> Digest | None:
+        """Which of these images one small request shows to be what the reference points to."""
+        if reference.digest in present:
+            return reference.digest
+        if not present or not isinstance(fetcher, Peek):
+            return None
+        pointed, seen = fetcher.peek(reference), self.references.seen(reference)
+        found = seen[1] if seen and pointed and pointed == seen[0] else pointed
+        return found if found in present else None
 
     def _kept(self, present: Deployment, is_locked: bool) -> Update:
         reference = present.reference
@@ -360,10 +361,6 @@ class Transaction:
         self.context.report(PhaseStarted(phase, detail))
         yield
         self.context.report(PhaseFinished(phase, time.monotonic() - started))
-
-
-def _is_of(present: Deployment, image: Image, reference: ImageReference) -> bool:
-    return present.image is not None and present.image.digest == image.digest and present.reference == reference
 
 
 def _plan(image: Image, store: ImageStore) -> FetchPlanned:
