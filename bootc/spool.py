@@ -65,6 +65,11 @@ class Download:
         """Remove the blob from the spool: the store has it."""
         self._complete.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove what there is of the blob. The download must have ended."""
+        self.forget()
+        self._partial.unlink(missing_ok=True)
+
     @contextmanager
     def reader(self, check_cancelled: Callable[[], None]) -> Iterator[Readable]:
         """Read the blob from its beginning, waiting for what has not arrived yet."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootc.decompress import decompressed
-from bootc.errors import IntegrityError
+from bootc.errors import IntegrityError, NoSpaceError
 from bootc.events import LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
@@ -25,7 +25,8 @@ class FetchedLayers(LayerStreams):
     """The layers of one source. A context manager: leaving it ends the fetching threads.
 
     Blobs of a remote source are fetched in the order of `needed`, some at a time, into `spool`, and read from there
-    while they still arrive. What is there after a failure is continued next time. Memory does not grow with the image.
+    while they still arrive. What is there after a failure is continued next time, but a full filesystem gets it back at
+    once: the system that runs on it needs the room. Memory does not grow with the image.
     """
 
     def __init__(
@@ -54,6 +55,9 @@ class FetchedLayers(LayerStreams):
         self._pool.shutdown(wait=True, cancel_futures=True)
         if kind is None:
             self._forget_used()
+        elif isinstance(kind, type) and issubclass(kind, NoSpaceError):
+            for download in self._downloads.values():
+                download.discard()
 
     @contextmanager
     def open(self, layer: Layer) -> Iterator[Readable]:

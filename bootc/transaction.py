@@ -11,15 +11,15 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Protocol
 
 from attrs import frozen
 
 from bootc import bootable, kargs
 from bootc.bootloader import Bootloader
-from bootc.deployment import BootMenu, Deployment, KernelArguments, Slots
-from bootc.errors import DeploymentError, ImageError
+from bootc.deployment import BootMenu, Deployment, DeploymentId, KernelArguments, Slots
+from bootc.errors import BootcError, DeploymentError, ImageError, NoSpaceError
 from bootc.events import FetchPlanned, Milestone, MilestoneKind, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context, ImageView
@@ -139,8 +139,8 @@ class Transaction:
             if unmoved:
                 return self._kept(present[unmoved], is_locked)
             with self._resolved(fetcher, reference) as source:
-                self.references.record(source.image)
                 if source.image.digest in present:
+                    self.references.record(source.image)
                     return self._kept(present[source.image.digest], is_locked)
                 return self._update(source, reference, is_locked)
 
@@ -153,7 +153,6 @@ class Transaction:
             if present and present.reference == reference:
                 return Update(Change.UNCHANGED_REFERENCE, reference, present)
             with self._resolved(fetcher, reference) as source:
-                self.references.record(source.image)
                 return self._update(source, reference, is_locked=False)
 
     def apply_downloaded(self) -> Update:
@@ -228,10 +227,12 @@ class Transaction:
     def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
         deployer = self.backend.deployer
         origin = self._current()
-        self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
-        if not self.context.machine.is_booted:
-            with self.shielded():
-                self._finalize()
+        with self._taken_back_on_failure():
+            self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
+            if not self.context.machine.is_booted:
+                with self.shielded():
+                    self._finalize()
+        self.references.record(source.image)
         self._clean()
         self.references.touch()
         after = Slots.of(deployer.deployments())
@@ -291,7 +292,27 @@ class Transaction:
             deployed = [d.image for d in self.backend.deployer.deployments() if d.image]
             return self.backend.store.prune(deployed) + self.prune_spool()
 
+    @contextmanager
+    def _taken_back_on_failure(self) -> Iterator[None]:
+        """A failure leaves nothing staged that was not staged before, and on a full filesystem nothing fetched."""
+        deployer, before = self.backend.deployer, self._staged_id()
+        try:
+            yield
+        except BootcError as error:
+            with suppress(BootcError), self.shielded():
+                if self._staged_id() not in (None, before):
+                    deployer.unstage()
+                    self.publish_menu()
+                    deployer.clean()
+                if isinstance(error, NoSpaceError):
+                    self._clean()
+            raise
+
     # ------------------------------------------------------------ questions
+
+    def _staged_id(self) -> DeploymentId | None:
+        staged = Slots.of(self.backend.deployer.deployments()).staged
+        return staged.id if staged else None
 
     def _current(self) -> Deployment | None:
         """What an update is an update of: the booted deployment; the default one where none is booted."""

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from bootc import spool
-from bootc.errors import BootcError, CancelledError, IntegrityError, NetworkError, UnsupportedError
+from bootc.errors import BootcError, CancelledError, IntegrityError, NetworkError, NoSpaceError, UnsupportedError
 from bootc.events import Event, LayerProgress
 from bootc.image import Descriptor, Layer
 from bootc.streams import FetchedLayers
@@ -226,6 +226,20 @@ def test_a_spool_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None
     (tmp_path / "spool").write_text("a file where the directory should be")
     with pytest.raises(BootcError, match="spool"):
         _read(BytesSource(image_of([layer]), {layer.blob.digest: blob}), [layer], tmp_path / "spool")
+
+
+def test_a_full_filesystem_gets_back_what_was_fetched(tmp_path: Path) -> None:
+    pairs = [layer_of(os.urandom(100_000)) for _ in range(3)]
+    source = BytesSource(image_of([layer for layer, _ in pairs]), {layer.blob.digest: blob for layer, blob in pairs})
+    layers = [layer for layer, _ in pairs]
+    with (
+        pytest.raises(NoSpaceError),
+        FetchedLayers(source, layers, tmp_path, lambda e: None, _no_cancel) as streams,
+        streams.open(layers[0]) as stream,
+    ):
+        stream.read(1000)
+        raise NoSpaceError("objects", "the store")
+    assert not any(tmp_path.iterdir())
 
 
 def test_pruning_removes_what_is_old_enough(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from bootc.deployment import Deployment, Slots
-from bootc.errors import DeploymentError, ImageError
+from bootc.errors import DeploymentError, ImageError, NoSpaceError
 from bootc.fetcher import Source
 from bootc.hookspec import ImageView
 from bootc.image import Image, ImageReference
@@ -124,6 +124,31 @@ def test_the_same_image_again_keeps_the_staged_deployment_and_follows_the_lock()
     assert transaction.upgrade(ToyFetcher(2), REFERENCE, is_locked=True).change is Change.STAGED_BEFORE
     assert transaction.upgrade(ToyFetcher(2), REFERENCE).change is Change.UNLOCKED
     assert _slots(disk).staged == staged
+
+
+class Full(NoHooks):
+    """What a plugin adds to a staged deployment does not fit any more."""
+
+    def staged(self, deployment: Deployment) -> None:
+        raise NoSpaceError("a report", "/var")
+
+
+def test_what_fails_after_staging_does_not_stay_staged() -> None:
+    disk, transaction = _booted(1)
+    before = _slots(disk)
+    with pytest.raises(NoSpaceError):
+        evolve(transaction, hooks=Full()).upgrade(ToyFetcher(3), REFERENCE)
+    assert (_slots(disk), transaction.references.seen(REFERENCE)) == (before, None)
+    assert transaction.backend.store.find(toy_image(3)) is None
+
+
+def test_a_failure_before_staging_leaves_what_was_staged_before() -> None:
+    disk, transaction = _booted(1)
+    transaction.upgrade(ToyFetcher(2), REFERENCE)
+    before = _slots(disk)
+    with pytest.raises(ImageError):
+        evolve(transaction, hooks=Objecting()).upgrade(ToyFetcher(3), REFERENCE)
+    assert _slots(disk) == before
 
 
 def test_a_locked_deployment_is_applied_only_after_it_was_released() -> None:
