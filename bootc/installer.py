@@ -212,9 +212,10 @@ def _cleared(root: Path, replace: Replace) -> Iterator[None]:
     """Empty the target if asked to; what is written to an empty target goes again if the installation fails."""
     if replace is Replace.WIPE:
         targets.empty(root)
+    before = targets.listing(root)
     try:
         yield
     except BaseException:
         if replace is not Replace.ALONGSIDE:
-            targets.empty(root)
+            targets.remove_new(root, before)
         raise

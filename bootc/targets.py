@@ -68,6 +68,22 @@ def empty(root: Path) -> None:
         _remove(root / name, device)
 
 
+def listing(root: Path) -> frozenset[Path]:
+    """What is at the top of a target, and of the filesystems that are mounted below it."""
+    found = frozenset(root.iterdir())
+    return found.union(*(listing(path) for path in found if _holds_only_mounts(path)))
+
+
+def remove_new(root: Path, before: frozenset[Path]) -> None:
+    """Delete everything on a target, and on the filesystems mounted below it, that an earlier `listing` has not."""
+    device = os.lstat(root).st_dev
+    for path in root.iterdir():
+        if path not in before:
+            _remove(path, device)
+        elif path.is_dir() and not path.is_symlink() and _was_entered(path, before):
+            remove_new(path, before)
+
+
 def require_no_mounts(root: Path) -> None:
     """Raise TargetError if another filesystem is mounted below: `wipe` would not reach it."""
     device = os.lstat(root).st_dev
@@ -76,6 +92,10 @@ def require_no_mounts(root: Path) -> None:
             path = Path(directory, name)
             if not path.is_symlink() and os.lstat(path).st_dev != device:
                 raise TargetError(str(root), f"Found unexpected mount point {_shown(str(path))}", "unmount it first")
+
+
+def _was_entered(path: Path, before: frozenset[Path]) -> bool:
+    return os.path.ismount(path) or any(other.parent == path for other in before)
 
 
 def _holds_only_mounts(path: Path) -> bool:

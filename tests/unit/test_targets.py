@@ -59,3 +59,14 @@ def test_the_hosts_own_root_needs_a_word_more(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="root filesystem of the running system"):
         targets.require_other_than_host(tmp_path, host=tmp_path)
     targets.require_other_than_host(Path("/proc"), host=tmp_path / "kept from us")
+
+
+def test_only_what_is_new_is_removed(tmp_path: Path) -> None:
+    rescued = tmp_path / "lost+found" / "#11"
+    rescued.parent.mkdir()
+    rescued.write_text("a file that fsck found")
+    before = targets.listing(tmp_path)
+    (tmp_path / "ostree/repo").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(rescued.parent)
+    targets.remove_new(tmp_path, before)
+    assert sorted(tmp_path.rglob("*")) == [rescued.parent, rescued]
