@@ -20,6 +20,7 @@ FILE = "system.json"
 _READ_ONLY_COMPATIBLE: frozenset[str] = frozenset()
 _INCOMPATIBLE: frozenset[str] = frozenset()
 _NEWER = "use the newer version of bootc that wrote it"
+_DAMAGED = "move the file away; without it, commands that change the system need --bootloader NAME"
 
 
 @frozen
@@ -59,17 +60,17 @@ def now() -> str:
 def read_system(volume: Volume, directory: PurePosixPath) -> System | None:
     """The record in this directory, None if there is none. StateError if it is damaged or from a newer format."""
     path = directory / FILE
-    document = records.read(volume, path)
+    document = records.read(volume, path, _DAMAGED)
     if document is None:
         return None
-    features = _features(records.table(document, "format", path), path)
+    features = _features(records.table(document, "format", path, _DAMAGED), path)
     unknown = sorted(set(features.incompatible) - _INCOMPATIBLE)
     if unknown:
         raise StateError(str(path), f"uses what this version does not know: {', '.join(unknown)}", _NEWER)
     known = ("backend", "bootloader", "firmware", "stateroot", "created", "version", "format")
     return System(
         **{
-            key: records.text(document, key, path)
+            key: records.text(document, key, path, _DAMAGED)
             for key in ("backend", "bootloader", "stateroot", "created", "version")
         },
         firmware=_firmware(document, path),
@@ -122,11 +123,11 @@ def find_system(sysroot: Volume, directories: Iterable[PurePosixPath]) -> tuple[
 
 def _features(document: Mapping[str, Any], path: PurePosixPath) -> Features:
     keys = ("compatible", "read-only-compatible", "incompatible")
-    return Features(*(records.texts(document, key, path) for key in keys))
+    return Features(*(records.texts(document, key, path, _DAMAGED) for key in keys))
 
 
 def _firmware(document: Mapping[str, Any], path: PurePosixPath) -> frozenset[Firmware]:
     try:
-        return frozenset(map(Firmware, records.texts(document, "firmware", path)))
+        return frozenset(map(Firmware, records.texts(document, "firmware", path, _DAMAGED)))
     except ValueError as error:
         raise StateError(str(path), f"unknown firmware: {error}", _NEWER) from error

@@ -21,21 +21,21 @@ _FULL = ("No space left on device", "Disk quota exceeded", "would be exceeded, a
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn what libostree reports into StoreError or NoSpaceError; `where` says what was worked on."""
+def translated(where: str, hint: str | None = None) -> Iterator[None]:
+    """Turn what libostree reports into StoreError (with the hint) or NoSpaceError; `where` says what was worked on."""
     try:
         yield
     except GLib.Error as error:
-        raise explain(error, where) from error
+        raise explain(error, where, hint) from error
 
 
-def explain(error: GLib.Error, where: str) -> BootcError:
+def explain(error: GLib.Error, where: str, hint: str | None = None) -> BootcError:
     """The typed error for one of libostree's."""
     message = str(error.message)
     is_full = error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.NO_SPACE)
     if is_full or any(phrase in message for phrase in _FULL):
         return NoSpaceError("ostree objects", where)
-    return StoreError(where, message)
+    return StoreError(where, message, hint)
 
 
 def is_not_found(error: GLib.Error) -> bool:

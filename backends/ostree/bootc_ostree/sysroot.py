@@ -11,12 +11,13 @@ from bootc.machine import Machine
 from bootc_ostree.glib import OSTree, file, translated
 
 REPOSITORY = "ostree/repo"
+_UNREADABLE = "move a damaged ostree/deploy/*/deploy/*.origin away; `bootc switch IMAGE` then says what to follow"
 
 
 def load(machine: Machine) -> OSTree.Sysroot:
     """The deployments as they are now. Takes no lock and waits for nobody."""
     sysroot = opened(machine)
-    with translated(str(machine.root)):
+    with translated(str(machine.root), _UNREADABLE):
         sysroot.load(None)
     return sysroot
 
