@@ -58,7 +58,7 @@ def describe(error: BaseException) -> str:
         if not parts or (_is_for_users(link) and not any(text in part for part in parts)):
             parts.append(text)
         hint = hint or (link.hint if isinstance(link, BootcError) else None)
-    return ": ".join(parts) + (f" ({hint})" if hint else "")
+    return ": ".join((*(part.rstrip(".") for part in parts[:-1]), parts[-1])) + (f" ({hint})" if hint else "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -33,6 +33,7 @@ CASES = {
         1,
         "reg/os: no route to host",
     ),
+    "a sentence before a cause": (chained(BootcError("No luck."), BootcError("Really.")), 1, "No luck: Really."),
     "the outermost hint": (
         chained(BootcError("a"), BootcError("b", "hint b"), BootcError("c", "hint c")),
         1,
