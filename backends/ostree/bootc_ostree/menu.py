@@ -18,6 +18,8 @@ BOOT = PurePosixPath("boot")
 ENTRIES = BOOT / "loader/entries"
 _LOADER = BOOT / "loader"
 _SYSLINUX = "syslinux.cfg"
+_SYSLINUX_HEAD = b"TIMEOUT 30\n"
+"""tenths of a second; without such a line GRUB starts the default at once and shows no menu. libostree keeps it"""
 _OLD_NAME = re.compile(r"(ostree-[0-9]+(?:\+[0-9-]+)?)-.+\.conf")
 _OLD_PATH = re.compile(rb"^((?:linux|initrd|devicetree|fdtdir)\s+)/ostree/", re.MULTILINE)
 
@@ -72,7 +74,7 @@ def _prepare_syslinux(sysroot: DirectoryVolume) -> None:
         sysroot.make_directories(BOOT / "loader.0")
         sysroot.link("loader.0", _LOADER)
     if sysroot.size(_current(sysroot) / _SYSLINUX) is None:
-        sysroot.replace(_current(sysroot) / _SYSLINUX, b"")
+        sysroot.replace(_current(sysroot) / _SYSLINUX, _SYSLINUX_HEAD)
     link, target = BOOT / "syslinux" / _SYSLINUX, f"../loader/{_SYSLINUX}"
     if sysroot.read_link(link) != target:
         sysroot.make_directories(link.parent)
