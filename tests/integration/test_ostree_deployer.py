@@ -246,7 +246,7 @@ def test_a_menu_in_syslinux_form_is_kept_for_grub(sysroot: Path) -> None:
     assert appended == ["3", "2"]
     assert all((sysroot / path.lstrip("/")).is_file() and path.startswith("/boot/ostree/") for path in kernels)
     labels = [line for line in lines if line.startswith("LABEL ")]
-    assert lines[:2] == ["TIMEOUT 30", labels[0].replace("LABEL", "DEFAULT")]
+    assert [line for line in lines if line][:2] == ["TIMEOUT 30", labels[0].replace("LABEL", "DEFAULT")]
     assert len(labels) == 2
 
 
