@@ -240,7 +240,8 @@ def test_a_menu_in_syslinux_form_is_kept_for_grub(sysroot: Path) -> None:
         backend.deployer.finalize()
         backend.deployer.clean()
     assert os.readlink(sysroot / "boot/syslinux/syslinux.cfg") == "../loader/syslinux.cfg"
-    lines = [line.strip() for line in (sysroot / "boot/syslinux/syslinux.cfg").read_text().splitlines()]
+    text = (sysroot / "boot/syslinux/syslinux.cfg").read_text()
+    lines = [line.strip() for line in text.splitlines() if line]
     kernels = [line.split()[1] for line in lines if line.startswith("KERNEL ")]
     appended = [line.split()[1] for line in lines if line.startswith("APPEND ")]
     assert appended == ["3", "2"]

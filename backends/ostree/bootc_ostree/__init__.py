@@ -15,6 +15,13 @@ from bootc.storage import Backend
 from bootc_ostree.options import OstreeOptions
 
 _TYPELIB = "OSTree-1.0.typelib"
+_LIBRARIES = (
+    f"/usr/lib/{sysconfig.get_config_var('MULTIARCH') or ''}",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib64",
+    "/usr/local/lib",
+)
 
 
 @hookimpl
@@ -58,6 +65,4 @@ def _unavailable() -> str | None:
 def _typelib_directories() -> list[Path]:
     """Where girepository looks: its search path variable, then the library directories of the distributions."""
     named = [Path(item) for item in os.environ.get("GI_TYPELIB_PATH", "").split(":") if item]
-    triplet = sysconfig.get_config_var("MULTIARCH") or ""
-    libraries = (f"/usr/lib/{triplet}", "/usr/lib64", "/usr/lib", "/usr/local/lib64", "/usr/local/lib")
-    return named + [Path(library, "girepository-1.0") for library in libraries]
+    return named + [Path(library, "girepository-1.0") for library in _LIBRARIES]

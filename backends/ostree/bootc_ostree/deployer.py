@@ -18,7 +18,7 @@ from bootc_ostree import inspection, links, menu, origin, refs, var
 from bootc_ostree.glib import OSTree, translated
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity
-from bootc_ostree.sysroot import directory, load, locked, opened, relative_directory, repository
+from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
 
 _LOCK = "ostree/staged-deployment-locked"
 """below /run; every version of libostree leaves a staged deployment alone while this file is there"""
@@ -44,11 +44,11 @@ class OstreeDeployer(Deployer, Pinning):
 
     def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:
         volume = self._machine.sysroot
-        volume.make_directories(menu.BOOT)
+        volume.make_directories(PurePosixPath("boot"))
         sysroot = opened(self._machine)
         with translated(str(self._machine.root)):
             sysroot.ensure_initialized(None)
-            menu.configure(volume, repository(self._machine), menu_format)
+            menu.configure(boot_volume(self._machine), repository(self._machine), menu_format)
             home = PurePosixPath("ostree/deploy", stateroot)
             if not volume.is_directory(home):
                 sysroot.init_osname(stateroot, None)
@@ -108,7 +108,7 @@ class OstreeDeployer(Deployer, Pinning):
         else:
             Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
         with self._changing() as sysroot:
-            menu.normalize(self._machine.sysroot)
+            menu.normalize(boot_volume(self._machine))
             newest = sysroot.get_deployments()[0]
             var.expect_update(self._machine.sysroot, newest.get_osname(), relative_directory(newest))
 
@@ -119,7 +119,7 @@ class OstreeDeployer(Deployer, Pinning):
                 raise DeploymentError("the new boot order does not name each deployment once")
             staged = [d for d in sysroot.get_deployments() if d.is_staged()]
             self._write(sysroot, [*staged, *(present[name] for name in order)])
-            menu.normalize(self._machine.sysroot)
+            menu.normalize(boot_volume(self._machine))
             self._make_links(sysroot)
 
     def clean(self) -> None:

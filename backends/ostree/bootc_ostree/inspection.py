@@ -9,7 +9,7 @@ from bootc.storage import Finding
 from bootc_ostree import links, metadata, origin
 from bootc_ostree.glib import GLib, OSTree
 from bootc_ostree.records import describe
-from bootc_ostree.sysroot import directory
+from bootc_ostree.sysroot import directory, file_size
 
 
 def check(machine: Machine, sysroot: OSTree.Sysroot) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def check(machine: Machine, sysroot: OSTree.Sysroot) -> Iterator[Finding]:
             yield Finding(name, "the directory of the deployment is not whole", is_fatal=True)
         entry = describe(machine, repo, deployment).entry
         for path in (entry.kernel, *entry.initramfs):
-            if not machine.sysroot.size(path):
+            if not file_size(machine, path):
                 yield Finding(name, f"{path} is missing or empty", is_fatal=True)
         if not links.exists(machine.sysroot, deployment):
             yield Finding(name, f"{links.path_of(deployment)} is missing; cleaning up makes it", is_fatal=False)

@@ -11,12 +11,10 @@ from pathlib import PurePosixPath
 
 from bootc.durable import DirectoryVolume
 from bootc.storage import MenuFormat
-from bootc_ostree.glib import GLib, OSTree, translated
-from bootc_ostree.sysroot import REPOSITORY
+from bootc_ostree.glib import GLib, OSTree
 
-BOOT = PurePosixPath("boot")
-ENTRIES = BOOT / "loader/entries"
-_LOADER = BOOT / "loader"
+ENTRIES = PurePosixPath("boot/loader/entries")
+_LOADER = PurePosixPath("loader")
 _SYSLINUX = "syslinux.cfg"
 _SYSLINUX_HEAD = b"TIMEOUT 30\n"
 """tenths of a second; without such a line GRUB starts the default at once and shows no menu. libostree keeps it"""
@@ -24,7 +22,7 @@ _OLD_NAME = re.compile(r"(ostree-[0-9]+(?:\+[0-9-]+)?)-.+\.conf")
 _OLD_PATH = re.compile(rb"^((?:linux|initrd|devicetree|fdtdir)\s+)/ostree/", re.MULTILINE)
 
 
-def configure(sysroot: DirectoryVolume, repo: OSTree.Repo, menu_format: MenuFormat) -> None:
+def configure(boot: DirectoryVolume, repo: OSTree.Repo, menu_format: MenuFormat) -> None:
     """Tell libostree how to write the menu, and prepare what its syslinux backend wants to find."""
     config = repo.copy_config()
     wanted = {
@@ -35,25 +33,24 @@ def configure(sysroot: DirectoryVolume, repo: OSTree.Repo, menu_format: MenuForm
     if any(_value(config, key) != value for key, value in wanted.items()):
         for key, value in wanted.items():
             config.set_string("sysroot", key, value)
-        with translated(str(sysroot.path(PurePosixPath(REPOSITORY)))):
-            repo.write_config(config)
+        repo.write_config(config)
     if menu_format is MenuFormat.SYSLINUX:
-        _prepare_syslinux(sysroot)
+        _prepare_syslinux(boot)
 
 
-def normalize(sysroot: DirectoryVolume) -> None:
+def normalize(boot: DirectoryVolume) -> None:
     """Give entries of an older libostree the paths and names of a current one."""
-    entries = _current(sysroot) / "entries"
-    for name in sysroot.names(entries):
+    entries = _current(boot) / "entries"
+    for name in boot.names(entries):
         if not name.startswith("ostree-"):
             continue
-        text = sysroot.read(entries / name)
+        text = boot.read(entries / name)
         wanted = _OLD_PATH.sub(rb"\1/boot/ostree/", text)
         if wanted != text:
-            sysroot.replace(entries / name, wanted)
+            boot.replace(entries / name, wanted)
         match = _OLD_NAME.fullmatch(name)
         if match:
-            sysroot.rename(entries / name, entries / f"{match[1]}.conf")
+            boot.rename(entries / name, entries / f"{match[1]}.conf")
 
 
 def _value(config: GLib.KeyFile, key: str) -> str | None:
@@ -63,19 +60,19 @@ def _value(config: GLib.KeyFile, key: str) -> str | None:
         return None
 
 
-def _current(sysroot: DirectoryVolume) -> PurePosixPath:
-    """The directory that the link `boot/loader` leads to."""
-    return BOOT / PurePosixPath(sysroot.read_link(_LOADER) or "loader").name
+def _current(boot: DirectoryVolume) -> PurePosixPath:
+    """The directory that the link `loader` leads to."""
+    return PurePosixPath(PurePosixPath(boot.read_link(_LOADER) or "loader").name)
 
 
-def _prepare_syslinux(sysroot: DirectoryVolume) -> None:
+def _prepare_syslinux(boot: DirectoryVolume) -> None:
     """libostree keeps a syslinux.cfg only where it finds this link, and starts from the file that it leads to."""
-    if sysroot.read_link(_LOADER) is None:
-        sysroot.make_directories(BOOT / "loader.0")
-        sysroot.link("loader.0", _LOADER)
-    if sysroot.size(_current(sysroot) / _SYSLINUX) is None:
-        sysroot.replace(_current(sysroot) / _SYSLINUX, _SYSLINUX_HEAD)
-    link, target = BOOT / "syslinux" / _SYSLINUX, f"../loader/{_SYSLINUX}"
-    if sysroot.read_link(link) != target:
-        sysroot.make_directories(link.parent)
-        sysroot.link(target, link)
+    if boot.read_link(_LOADER) is None:
+        boot.make_directories(PurePosixPath("loader.0"))
+        boot.link("loader.0", _LOADER)
+    if boot.size(_current(boot) / _SYSLINUX) is None:
+        boot.replace(_current(boot) / _SYSLINUX, _SYSLINUX_HEAD)
+    link, target = PurePosixPath("syslinux", _SYSLINUX), f"../loader/{_SYSLINUX}"
+    if boot.read_link(link) != target:
+        boot.make_directories(link.parent)
+        boot.link(target, link)

@@ -16,7 +16,7 @@ from bootc.storage import Tree
 from bootc_ostree import links, metadata, origin
 from bootc_ostree.glib import Gio, GLib, OSTree, file
 from bootc_ostree.objects import root_of
-from bootc_ostree.sysroot import directory, relative_directory
+from bootc_ostree.sysroot import directory, file_size, relative_directory
 from bootc_ostree.tree import RootTree
 
 _BOOT = PurePosixPath("boot")
@@ -139,7 +139,7 @@ def _boot_files(
     overlays = tuple(config.get_overlay_initrds() or ()) if config else ()
     names = (_boot_config(deployment, "linux"), _boot_config(deployment, "initrd"), *overlays)
     installed = tuple(_BOOT / name.removeprefix("/boot").lstrip("/") for name in names if name)
-    if installed and all(machine.sysroot.size(path) for path in installed):
+    if installed and all(file_size(machine, path) for path in installed):
         return installed[0], installed[1:]
     base = relative_directory(deployment)
     for version in tree.names(bootable.MODULES) if tree else ():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from bootc.durable import DirectoryVolume
 from bootc.errors import LockedError
 from bootc.machine import Machine
 from bootc_ostree.glib import OSTree, file, translated
@@ -63,3 +64,17 @@ def relative_directory(deployment: OSTree.Deployment) -> PurePosixPath:
     """The same, below the sysroot."""
     name = f"{deployment.get_csum()}.{deployment.get_deployserial()}"
     return PurePosixPath("ostree/deploy", deployment.get_osname(), "deploy", name)
+
+
+def boot_volume(machine: Machine) -> DirectoryVolume:
+    """The /boot of the sysroot. On a booted system a separate one is mounted at /boot, not below the sysroot."""
+    if machine.is_booted and machine.boot_filesystem:
+        return DirectoryVolume(Path("/boot"), "boot")
+    return DirectoryVolume(machine.root / "boot", "boot")
+
+
+def file_size(machine: Machine, path: PurePosixPath) -> int | None:
+    """Size of a file below the sysroot, or in its /boot; None if there is none."""
+    if path.parts[:1] == ("boot",):
+        return boot_volume(machine).size(path.relative_to("boot"))
+    return machine.sysroot.size(path)
