@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from bootc.durable import DirectoryVolume
 from bootc.events import Event
@@ -47,13 +48,13 @@ class Tar:
         self._tar.addfile(entry, io.BytesIO(data))
         return self
 
-    def directory(self, name: str, **fields: object) -> Tar:
+    def directory(self, name: str, **fields: Any) -> Tar:
         return self.add(name, tarfile.DIRTYPE, **fields)
 
-    def symlink(self, name: str, target: str, **fields: object) -> Tar:
+    def symlink(self, name: str, target: str, **fields: Any) -> Tar:
         return self.add(name, tarfile.SYMTYPE, linkname=target, **fields)
 
-    def hardlink(self, name: str, target: str, **fields: object) -> Tar:
+    def hardlink(self, name: str, target: str, **fields: Any) -> Tar:
         return self.add(name, tarfile.LNKTYPE, linkname=target, **fields)
 
     def whiteout(self, name: str) -> Tar:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 from bootc_skopeo.fetcher import SkopeoFetcher
@@ -74,7 +74,7 @@ def nothing() -> None:
 
 def context(folder: Path, events: list[Event] | None = None, check_cancelled: Callable[[], None] = nothing) -> Context:
     """A context whose machine is an empty directory."""
-    machine = Machine(DirectoryVolume(folder), Path("state"))
+    machine = Machine(DirectoryVolume(folder), PurePosixPath("state"))
     return Context(machine, events.append if events is not None else lambda event: None, check_cancelled)
 
 

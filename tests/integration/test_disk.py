@@ -139,7 +139,8 @@ def test_a_block_device_is_used_by_its_partition_nodes(filesystem: str, device: 
         node = blockdev.partition_node(device, 3)
         assert blockdev.mount_of(tmp_path / "m").source == str(node)
         assert blockdev.disks(tmp_path / "m") == (device,)
-        assert prepared.esp == EspLocation(Path(f"{device}p2"), 0, 512 * MIB, prepared.esp and prepared.esp.uuid)
+        assert prepared.esp is not None
+        assert prepared.esp == EspLocation(Path(f"{device}p2"), 0, 512 * MIB, prepared.esp.uuid)
         assert blockdev.find_esp(tmp_path / "m") == prepared.esp
     assert not os.path.ismount(tmp_path / "m")
 

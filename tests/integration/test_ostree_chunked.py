@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -160,7 +161,7 @@ def in_chunks(exporter: Exporter) -> list[bytes]:
     return [exporter.commit_layer(parts[0]), exporter.chunk(parts[1]), exporter.chunk(parts[2])]
 
 
-def native(layers: Sequence[bytes], ordinary: Sequence[bytes] = (), **fields: str) -> Image:
+def native(layers: Sequence[bytes], ordinary: Sequence[bytes] = (), **fields: Any) -> Image:
     """An image whose first layers are in ostree's form."""
     labels = {"ostree.final-diffid": str(digest_of(layers[-1])), "ostree.bootable": "1"}
     return make_image([*layers, *ordinary], labels=labels, **fields)

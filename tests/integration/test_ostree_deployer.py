@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -68,7 +69,7 @@ def import_version(backend: Backend, version: str, extra: Tar | None = None) -> 
 def deploy(backend: Backend) -> Deploy:
     """Import a version and make it the default."""
 
-    def deploy(version: str, *arguments: str, stateroot: str = "default", **fields: object) -> Deployment:
+    def deploy(version: str, *arguments: str, stateroot: str = "default", **fields: Any) -> Deployment:
         image = import_version(backend, version)
         present = [d for d in backend.deployer.deployments() if d.stateroot == stateroot]
         merge = present[0].id if present else None
@@ -396,10 +397,11 @@ def test_a_dropped_deployment_leaves_nothing(sysroot: Path, backend: Backend, de
 
 
 def test_staging_again_replaces_what_was_staged(backend: Backend) -> None:
-    for version in ("1", "2"):
-        image = import_version(backend, version)
-        staged = backend.deployer.stage(image, DeployRequest("default", REFERENCE, KernelArguments()))
-        assert backend.deployer.deployments() == (staged,)
+    request = DeployRequest("default", REFERENCE, KernelArguments())
+    first = backend.deployer.stage(import_version(backend, "1"), request)
+    assert backend.deployer.deployments() == (first,)
+    staged = backend.deployer.stage(import_version(backend, "2"), request)
+    assert backend.deployer.deployments() == (staged,)
     backend.deployer.finalize()
     backend.deployer.clean()
     assert ids(backend.deployer) == [staged.id]

@@ -1,6 +1,7 @@
 """Entry files on an ESP: whatever menu follows whatever menu, the default changes in one step."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from attrs import evolve
@@ -50,10 +51,11 @@ def test_any_deployment_id_gives_a_name_that_fat_takes(id: str) -> None:
 
 def wanted(*contents: str) -> list[Wanted]:
     """Entries like `a:text`: the key of `a`, with this text."""
-    return [
-        Wanted(key_of(DeploymentId(content[0])), lambda rank, it=content: f"{it} {rank}".encode())
-        for content in contents
-    ]
+    return [Wanted(key_of(DeploymentId(content[0])), partial(_text, content)) for content in contents]
+
+
+def _text(content: str, rank: int) -> bytes:
+    return f"{content} {rank}".encode()
 
 
 def booted(files: Sequence[EntryFile]) -> list[str]:

@@ -119,7 +119,10 @@ def test_layers_are_stacked_as_the_image_specification_says(layers: list[Flat], 
 
 
 def test_a_directory_that_is_only_implied_changes_nothing_where_one_is() -> None:
-    layers = [{"root": "/0700", "root/a": "1"}, {"root": "/0755", "root/b": "2", "new": "/0755", "new/c": "3"}]
+    layers: list[Mapping[str, str]] = [
+        {"root": "/0700", "root/a": "1"},
+        {"root": "/0755", "root/b": "2", "new": "/0755", "new/c": "3"},
+    ]
     found = put_together(layers, frozenset({"root", "new", ""}))
     assert found == expected({"root": "/0700", "root/a": "1", "root/b": "2", "new": "/0755", "new/c": "3"})
 

@@ -64,6 +64,6 @@ class Pool:
 
 
 def _large_temporary() -> str | None:
-    """/tmp is often in memory, and archives are large; but in the container of an OS image there may be no /var/tmp."""
+    """Archives are large, and the usual place is often in memory; an OS image's container may lack the other."""
     directory = "/var/tmp"  # noqa: S108
     return os.environ.get("TMPDIR") or (directory if os.path.isdir(directory) else None)
