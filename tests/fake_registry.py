@@ -161,15 +161,19 @@ class FakeRegistry:
         self._rules.append(_Rule(method, path, list(actions), is_forever))
 
     def answer(self, request: Received) -> Reply:
-        """The normal answer, then spoiled by the next action for it."""
+        """The normal answer, then spoiled by the next action for it; an action may wait without holding up others."""
         with self._lock:
             self.received.append(request)
             reply = self._normal(request)
-            for rule in self._rules:
-                if rule.actions and rule.method == request.method and re.search(rule.path, request.path):
-                    last = rule.is_forever and len(rule.actions) == 1
-                    return (rule.actions[0] if last else rule.actions.pop(0))(request, reply)
-            return reply
+            action = self._action(request)
+        return action(request, reply) if action else reply
+
+    def _action(self, request: Received) -> Action | None:
+        for rule in self._rules:
+            if rule.actions and rule.method == request.method and re.search(rule.path, request.path):
+                last = rule.is_forever and len(rule.actions) == 1
+                return rule.actions[0] if last else rule.actions.pop(0)
+        return None
 
     def paths(self, method: str = "GET") -> list[str]:
         """The paths of what was asked for so far, after `/v2/REPOSITORY/`, digests cut to 12 digits."""

@@ -42,7 +42,8 @@ class Holder:
     def this(cls) -> Holder:
         """This process."""
         pid = os.getpid()
-        command = shlex.join([Path(sys.argv[0] or "bootc").name, *sys.argv[1:]])
+        program = Path(sys.argv[0]).name
+        command = shlex.join(["bootc" if program in ("", "__main__.py") else program, *sys.argv[1:]])
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return cls(pid, _started(pid) or "", command, since)
 
@@ -90,8 +91,8 @@ class Lock:
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(str(self.holder() or "one that left no record")) from error
+            except BlockingIOError:  # that it would block says nothing more
+                raise LockedError(str(self.holder() or "one that left no record")) from None
             self._write_record()
             try:
                 yield
