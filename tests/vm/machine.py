@@ -140,18 +140,23 @@ class VirtualMachine:
         Exact: an answer counts only when it comes from another boot than the last one that was waited for.
         """
         deadline = time.monotonic() + timeout
-        try:
-            while True:
-                self._on.agent.synchronize(deadline)
-                boot_id = self._execute(["cat", "/proc/sys/kernel/random/boot_id"], deadline).out.strip()
-                if boot_id != self.boot_id:
-                    break
-                time.sleep(0.5)
-            self._execute(["systemctl", "is-system-running", "--wait"], deadline)
-        except (AgentTimeout, AgentFailure) as error:
-            raise self._failure(f"the guest was not up after {timeout:.0f} s: {error}") from error
+        while (boot_id := self._boot_id_when_up(deadline, timeout)) in ("", self.boot_id):
+            time.sleep(0.5)
         self.boot_id = boot_id
         return time.monotonic() - self._since
+
+    def _boot_id_when_up(self, deadline: float, timeout: float) -> str:
+        """The id of the boot that has started its units; "" if the agent changed while it was asked."""
+        try:
+            self._on.agent.synchronize(deadline)
+            boot_id = self._execute(["cat", "/proc/sys/kernel/random/boot_id"], deadline).out.strip()
+            if boot_id != self.boot_id:
+                self._execute(["systemctl", "is-system-running", "--wait"], deadline)
+        except AgentTimeout as error:
+            raise self._failure(f"the guest was not up after {timeout:.0f} s: {error}") from error
+        except AgentFailure:
+            return ""
+        return boot_id
 
     def run(
         self, command: str | Sequence[str], *, stdin: bytes = b"", timeout: float = 600, check: bool = True
