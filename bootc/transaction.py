@@ -227,14 +227,15 @@ class Transaction:
     def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
         deployer = self.backend.deployer
         origin = self._current()
-        with self._taken_back_on_failure():
-            self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
-            if not self.context.machine.is_booted:
-                with self.shielded():
+        with ExitStack() as done:
+            with self._taken_back_on_failure():
+                self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
+                done.enter_context(self.shielded())  # who is told that it was cancelled finds what was there before
+                if not self.context.machine.is_booted:
                     self._finalize()
-        self.references.record(source.image)
-        self._clean()
-        self.references.touch()
+            self.references.record(source.image)
+            self._clean()
+            self.references.touch()
         after = Slots.of(deployer.deployments())
         change = Change.STAGED if self.context.machine.is_booted else Change.DEPLOYED
         return Update(change, reference, after.staged or deployer.deployments()[0], origin.image if origin else None)

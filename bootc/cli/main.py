@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -86,11 +88,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        with _told_of_the_end():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except BaseException as error:
         return failure.report(error)
+
+
+@contextmanager
+def _told_of_the_end() -> Iterator[None]:
+    """SIGTERM ends a command with an error line, as SIGINT does, while nothing is going on that needs more care."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:
