@@ -1,0 +1,46 @@
+"""The documentation names what there is, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bootc.cli.main import COMMANDS
+from bootc.hookspec import Hooks
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("images/*/README.md")])
+HOOKS = [name for name in vars(Hooks) if name.startswith("bootc_")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_explained_to_plugin_authors(hook: str) -> None:
+    assert f"`{hook}`" in (ROOT / "docs/plugins.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_are_valid(page: Path) -> None:
+    for language, text in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL):
+        if language == "python":
+            compile(text, str(page), "exec")
+        if language == "toml":
+            tomllib.loads(text)
+
+
+def test_commands_in_the_documentation_exist() -> None:
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:^    |`)bootc (?:--\S+ \S+ )?([a-z][a-z-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert {"install", "status", "upgrade", "rollback", "plugins", "config"} <= named
+    assert named - set(COMMANDS) - {"internals"} == set()
