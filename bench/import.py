@@ -58,7 +58,7 @@ class Bench:
     def prepare_ours(self, work: Path) -> None:
         """An empty sysroot."""
         run("ostree", "admin", "init-fs", "--modern", str(work))
-        run("ostree", "admin", "stateroot-init", f"--sysroot={work}", "default")
+        run("ostree", "admin", "os-init", f"--sysroot={work}", "default")
 
     def ours(self, work: Path) -> None:
         """Fetch, import, merge and deploy."""
