@@ -216,6 +216,10 @@ class DirectoryVolume(Volume):
             found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize
 
+    def announce(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
+        """Tell the observer of a step that the caller takes itself, below a name that nothing refers to yet."""
+        self._step(name, *paths, data=data)
+
     def _make_directory(self, path: PurePosixPath, mode: int) -> None:
         try:
             self.path(path).mkdir(mode)

@@ -228,6 +228,16 @@ class DeploymentError(BootcError):
     """There is no such deployment, or it is not in the state that the operation needs."""
 
 
+class EtcConflictError(BootcError):
+    """Local changes of /etc and the new image's /etc exclude each other. Each conflict is a sentence about a path."""
+
+    def __init__(self, conflicts: Iterable[str]) -> None:
+        self.conflicts = tuple(conflicts)
+        more = f" (and {len(self.conflicts) - 3} more)" if len(self.conflicts) > 3 else ""
+        shown = "; ".join(self.conflicts[:3]) + more
+        super().__init__(f"/etc cannot be merged: {shown}", "move the local version out of the way, then try again")
+
+
 class BootloaderError(BootcError):
     """The bootloader's files could not be written, or do not say what was meant when read back."""
 

@@ -45,6 +45,7 @@ EXAMPLES: tuple[BootcError, ...] = (
     errors.LayerError("../x", "leads out of the image"),
     errors.StoreError("ostree", "opening repo: No such file or directory"),
     errors.DeploymentError("No rollback available"),
+    errors.EtcConflictError(["/etc/motd is a directory on one side only"]),
     errors.BootloaderError("grub", "no grub.cfg"),
     errors.UnsupportedPairError("grub", "cannot read BLS entries"),
 )
