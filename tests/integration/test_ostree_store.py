@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -392,6 +394,39 @@ def _open_file(descriptor: Path) -> str:
         return os.readlink(descriptor)
     except FileNotFoundError:
         return ""
+
+
+def test_objects_are_on_the_disk_before_they_are_named_and_before_a_ref_names_them(
+    sysroot: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "import.py"
+    program.write_text(IMPORT)
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-e", "trace=syncfs,fsync,fdatasync,renameat,renameat2", "-o", trace]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([*strace, sys.executable, program, sysroot], check=True, env=environment)
+    steps = [step for line in trace.read_text().splitlines() if (step := _step(line))]
+    assert [step for step, _ in itertools.groupby(steps)] == ["sync", "object", "sync", "ref"] * 2
+
+
+IMPORT = """
+import sys
+from pathlib import Path
+from bootc_ostree.options import OstreeOptions
+from bootc_ostree.store import OstreeStore
+from tests.ostree_images import Streams, base_layer, make_context, make_image
+layers = [base_layer().data]
+OstreeStore(make_context(Path(sys.argv[1])), OstreeOptions()).import_image(make_image(layers), Streams(layers))
+"""
+
+
+def _step(line: str) -> str | None:
+    """What a system call is for: to bring everything to the disk, to name an object, or to set a ref."""
+    if "syncfs(" in line:
+        return "sync"
+    if "renameat" not in line or '"tmplink.' in line:
+        return None
+    return "ref" if "/container/" in line else "object"
 
 
 # ---------------------------------------------------------------- reading

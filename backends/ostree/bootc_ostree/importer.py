@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from bootc.fetcher import Readable
 from bootc.layers import END_OF_ARCHIVE, EntryKind, padding, read_layer, write_entry
@@ -19,29 +15,6 @@ from bootc_ostree.glib import GLib, OSTree
 _SET_PIPE_SIZE = 1031
 _PIPE = 1 << 20
 _BUFFER = 1 << 16
-_STAGING = "staging-*"
-
-
-@contextmanager
-def transaction(repo: OSTree.Repo) -> Iterator[None]:
-    """Objects and refs written inside are there together, synced, when it ends; after an error, none of them.
-
-    libostree keeps unfinished objects for its next transaction. None of ours would go on with them, and on a full
-    filesystem it may not even be able to remove them, so that is done here.
-    """
-    temporary = Path(repo.get_path().get_path(), "tmp")
-    before = set(temporary.glob(_STAGING))
-    repo.prepare_transaction(None)
-    staging = set(temporary.glob(_STAGING)) - before
-    try:
-        yield
-        repo.commit_transaction(None)
-    except BaseException:
-        with contextlib.suppress(GLib.Error):
-            repo.abort_transaction(None)
-        for path in staging:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
 
 
 def write_tree(repo: OSTree.Repo, stream: Readable, filter: LayerFilter) -> OSTree.RepoFile:

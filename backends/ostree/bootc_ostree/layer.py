@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from bootc.durable import DirectoryVolume
 from bootc.events import Notice, Report
 from bootc.fetcher import Readable
 from bootc.image import Digest, Image, Layer
@@ -13,10 +14,11 @@ from bootc.storage import LayerStreams
 from bootc_ostree import chunked, index, metadata, prepare_root, refs
 from bootc_ostree.filter import Label, LayerFilter
 from bootc_ostree.glib import OSTree
-from bootc_ostree.importer import transaction, write_tree
+from bootc_ostree.importer import write_tree
 from bootc_ostree.layout import Layout
 from bootc_ostree.objects import root_of
 from bootc_ostree.relabel import policy_of
+from bootc_ostree.transaction import transaction
 from bootc_ostree.tree import RootTree
 
 
@@ -25,6 +27,7 @@ class LayerImport:
     """What the import of a layer must know of its image."""
 
     repo: OSTree.Repo
+    volume: DirectoryVolume
     image: Image
     layout: Layout
     present: Mapping[Digest, str]
@@ -33,12 +36,12 @@ class LayerImport:
 
     def run(self, layer: Layer, streams: LayerStreams) -> str:
         """Import in one transaction, which is given up unless the stream proves to be what the image names."""
-        with transaction(self.repo):
+        with transaction(self.repo, self.volume) as names:
             with streams.open(layer) as stream:
                 commit = self._read(layer, stream)
             if layer == self.layout.commit:
                 self.repo.mark_commit_partial(commit, False)
-            self.repo.transaction_set_ref(None, refs.blob_ref(layer.descriptor.digest), commit)
+            names[refs.blob_ref(layer.descriptor.digest)] = commit
         return commit
 
     def _read(self, layer: Layer, stream: Readable) -> str:

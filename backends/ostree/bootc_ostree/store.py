@@ -58,14 +58,14 @@ class OstreeStore(ImageStore):
             present = dict(index.layer_commits(repo, layout))
             self._require_space(repo, [layer for layer in image.layers if layer.descriptor.digest not in present])
             _adopt(repo, present)
-            layers = LayerImport(repo, image, layout, present, self._context.report)
+            layers = LayerImport(repo, self._machine.sysroot, image, layout, present, self._context.report)
             for layer in layout.in_order:
                 if layer.descriptor.digest not in present:
                     self._context.check_cancelled()
                     present[layer.descriptor.digest] = layers.run(layer, streams)
                     self._context.report(LayerImported(str(layer.descriptor.digest)))
             self._context.check_cancelled()
-            return assembly.assemble(repo, image, layout, present)
+            return assembly.assemble(repo, self._machine.sysroot, image, layout, present)
 
     @contextmanager
     def open_tree(self, image: ImportedImage) -> Iterator[Tree]:
