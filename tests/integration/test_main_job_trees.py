@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from tests import trees
 from tests.integration.main_job import NAME, Host, Registry, host_on_disk
 from tests.integration.nasty_image import ISLAND, NAMES, SPARSE, nasty_layers
 from tests.integration.sysroots import Layout
+from tests.podman import own_storage
 from tests.servers import RegistryServer
 
 pytestmark = pytest.mark.root
@@ -34,24 +32,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def flattened(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[trees.Tree]:
     """The nasty image by podman."""
     registry.server.push(registry.layout.folder, "nasty", NAME)
-    with podman_tree(tmp_path_factory.mktemp("podman"), registry.name) as root:
-        yield trees.of_image(root)
-
-
-@contextmanager
-def podman_tree(folder: Path, name: str) -> Iterator[Path]:
-    """An image of a registry, pulled by podman into a store of its own, and mounted."""
-    podman = ["podman", f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--storage-driver=overlay"]
-    try:
-        pull = subprocess.run([*podman, "pull", "--quiet", "--tls-verify=false", name], capture_output=True, text=True)
-        assert pull.returncode == 0, pull.stderr
-        mount = subprocess.run([*podman, "image", "mount", name], check=True, capture_output=True, text=True)
-        yield Path(mount.stdout.strip())
-    finally:
-        subprocess.run([*podman, "image", "unmount", "--all"], check=True, capture_output=True)
-        subprocess.run([*podman, "image", "rm", "--all", "--force"], check=True, capture_output=True)
-        if os.path.ismount(folder / "storage/overlay"):  # of the storage driver itself
-            subprocess.run(["umount", folder / "storage/overlay"], check=True)
+    with own_storage(tmp_path_factory.mktemp("podman") / "containers") as podman:
+        podman.pull(registry.name)
+        with podman.flattened(registry.name) as root:
+            yield trees.of_image(root)
 
 
 def installed(host: Host, registry: Registry) -> Path | None:
