@@ -20,12 +20,12 @@ CURRENT: Tree = {
     "d": Mode({"f": b"f", "new": {"l": Link("/run"), "empty": b""}}, 0o700),
     "gone-d": {"f": b"mine", "g": b"g"},
 }
-NEW: Tree = {"f": b"image", "gone": b"g", "d": Mode({"f": b"image"}, None, (("user.y", b"2"),)), "n": b"x" * 3_000_000}
+NEW: Tree = {"f": b"image", "gone": b"g", "d": Mode({"f": b"image"}, None, (("user.y", b"2"),)), "n": b"x" * 1_100_000}
 MERGED: Tree = {
     "f": Mode(b"mine", 0o600, (("user.x", b"1"),)),
     "d": Mode({"f": b"image", "new": {"l": Link("/run"), "empty": b""}}, 0o700),
     "gone-d": {"f": b"mine"},
-    "n": b"x" * 3_000_000,
+    "n": b"x" * 1_100_000,
 }
 
 
