@@ -20,7 +20,7 @@ from bootc import bootable, kargs
 from bootc.bootloader import Bootloader
 from bootc.deployment import BootMenu, Deployment, DeploymentId, KernelArguments, Slots
 from bootc.errors import BootcError, DeploymentError, ImageError, NoSpaceError
-from bootc.events import FetchPlanned, Milestone, MilestoneKind, Phase, PhaseFinished, PhaseStarted
+from bootc.events import FetchPlanned, Milestone, MilestoneKind, Notice, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context, ImageView
 from bootc.image import Digest, Image, ImageReference, ImportedImage
@@ -227,15 +227,14 @@ class Transaction:
     def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
         deployer = self.backend.deployer
         origin = self._current()
+        self.references.seen(reference)  # what is damaged is told before anything changes
         with ExitStack() as done:
             with self._taken_back_on_failure():
                 self.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))
                 done.enter_context(self.shielded())  # who is told that it was cancelled finds what was there before
                 if not self.context.machine.is_booted:
                     self._finalize()
-            self.references.record(source.image)
-            self._clean()
-            self.references.touch()
+            self._tidy_up(source.image)
         after = Slots.of(deployer.deployments())
         change = Change.STAGED if self.context.machine.is_booted else Change.DEPLOYED
         return Update(change, reference, after.staged or deployer.deployments()[0], origin.image if origin else None)
@@ -292,6 +291,16 @@ class Transaction:
             self.backend.deployer.clean()
             deployed = [d.image for d in self.backend.deployer.deployments() if d.image]
             return self.backend.store.prune(deployed) + self.prune_spool()
+
+    def _tidy_up(self, image: Image) -> None:
+        """What follows an update that is in force: no failure of it makes that a failure; the next command goes on."""
+        try:
+            self.references.record(image)
+            self._clean()
+            self.references.touch()
+        except BootcError as error:
+            message = f"the update is in force, but cleaning up after it failed: {error.message}"
+            self.context.report(Notice(message, is_warning=True))
 
     @contextmanager
     def _taken_back_on_failure(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,11 +13,12 @@ from attrs import evolve
 
 from bootc.deployment import Deployment, Slots
 from bootc.errors import DeploymentError, ImageError, NoSpaceError
+from bootc.events import Event, Notice
 from bootc.fetcher import Source
 from bootc.hookspec import ImageView
-from bootc.image import Image, ImageReference
+from bootc.image import Image, ImageReference, ImportedImage
 from bootc.platform import Platform
-from bootc.storage import Finding
+from bootc.storage import Backend, Finding
 from bootc.transaction import Change, Transaction
 from tests.unit.toys import (
     REFERENCE,
@@ -140,6 +141,25 @@ def test_what_fails_after_staging_does_not_stay_staged() -> None:
         evolve(transaction, hooks=Full()).upgrade(ToyFetcher(3), REFERENCE)
     assert (_slots(disk), transaction.references.seen(REFERENCE)) == (before, None)
     assert transaction.backend.store.find(toy_image(3)) is None
+
+
+class Unprunable(Lockable):
+    """Cannot remove anything."""
+
+    def prune(self, keep: Collection[ImportedImage]) -> int:
+        raise NoSpaceError("a ref", "the store")
+
+
+def test_an_update_in_force_is_not_called_a_failure_because_cleaning_up_failed() -> None:
+    disk, transaction = _booted(1)
+    events: list[Event] = []
+    backend = Unprunable(disk)
+    context = evolve(transaction.context, report=events.append)
+    update = evolve(transaction, backend=Backend(backend, backend), context=context).upgrade(ToyFetcher(2), REFERENCE)
+    assert update.change is Change.STAGED
+    assert [event.message for event in events if isinstance(event, Notice) and event.is_warning] == [
+        "the update is in force, but cleaning up after it failed: insufficient free space for a ref in the store"
+    ]
 
 
 def test_a_failure_before_staging_leaves_what_was_staged_before() -> None:
