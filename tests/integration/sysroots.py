@@ -192,12 +192,15 @@ def refs(root: Path) -> dict[str, str]:
 
 
 def images(root: Path) -> list[str]:
-    """The versions of all deployments in boot order, as `bootc status` knows them; asserts that it answers."""
+    """The versions of all deployments in boot order, as `bootc status` knows them; asserts that it answers.
+
+    Deployments that follow no image are empty texts.
+    """
     run = bootc("--sysroot", str(root), "status", "--json")
     assert (run.code, run.err) == (0, ""), run.err
     status = json.loads(run.out)["status"]
     slots = [status["staged"], status["booted"], status["rollback"], *status["otherDeployments"]]
-    return [slot["image"]["version"] for slot in slots if slot]
+    return [slot["image"]["version"] if slot["image"] else "" for slot in slots if slot]
 
 
 def held_below(folder: Path) -> list[str]:
@@ -213,5 +216,7 @@ def _is_uncompared(path: str) -> bool:
 
 def _own(root: Path) -> dict[str, bytes]:
     store = root / _STORE
+    if not store.is_dir():
+        return {}
     left = {f"tmp/{name}": b"" for name in sorted(os.listdir(store / "tmp")) if name != "cache"}
-    return {"config": (store / "config").read_bytes(), **left} if store.is_dir() else {}
+    return {"config": (store / "config").read_bytes(), **left}
