@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 import click
 
-from bootc.cli.terminal import has_colour
+from bootc.cli.terminal import STDOUT, close_output, has_colour
 from bootc.errors import BootcError, CancelledError
 from bootc.status.text import printable
 
 DEBUG = "BOOTC_DEBUG"
-STDOUT = 1
 
 
 def report(error: BaseException) -> int:
@@ -55,7 +54,7 @@ def describe(error: BaseException) -> str:
     hint = None
     for link in _chain(error):
         text = _text(link)
-        if not parts or (_is_for_users(link) and not any(text in part for part in parts)):
+        if not parts or (_is_for_users(link) and not any(_essence(link) in part.casefold() for part in parts)):
             parts.append(text)
         hint = hint or (link.hint if isinstance(link, BootcError) else None)
     return ": ".join((*(part.rstrip(".") for part in parts[:-1]), parts[-1])) + (f" ({hint})" if hint else "")
@@ -73,6 +72,12 @@ def _is_for_users(error: BaseException) -> bool:
     return isinstance(error, BootcError) or (isinstance(error, OSError) and bool(error.strerror))
 
 
+def _essence(error: BaseException) -> str:
+    """What makes a link worth showing: of a failed system call, what failed rather than on which file."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return (text or _text(error)).casefold()
+
+
 def _text(error: BaseException) -> str:
     if isinstance(error, BootcError):
         return error.message
@@ -87,9 +92,7 @@ def _is_reader_gone() -> bool:
     poll.register(STDOUT, 0)
     if not poll.poll(0):
         return False
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, STDOUT)
-    os.close(nowhere)
+    close_output()
     return True
 
 

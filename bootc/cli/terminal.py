@@ -10,6 +10,8 @@ from typing import TextIO
 from bootc.errors import BootcError
 from bootc.status.text import printable
 
+STDOUT = 1
+
 
 def has_colour(stream: TextIO) -> bool:
     """Whether the stream is a terminal that wants colours (NO_COLOR, TERM)."""
@@ -34,7 +36,15 @@ def write(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        close_output()
         raise BootcError("cannot write to standard output") from error
+
+
+def close_output() -> None:
+    """Nothing more is written to standard output: what its buffer still holds would fail again at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    os.close(nowhere)
 
 
 def note(text: str) -> None:

@@ -46,8 +46,9 @@ def device(image: Path) -> Iterator[Path]:
     """A block device of its own: a loop device over the whole image file."""
     name = run("losetup", "-f", "--show", image)
     yield Path(name)
-    run("partx", "-d", name) if blockdev.partition_node(Path(name), 1) else None
+    subprocess.run(["partx", "-d", name], capture_output=True, check=False)
     run("losetup", "-d", name)
+    assert blockdev.partition_node(Path(name), 1) is None
 
 
 def loops_of(image: Path) -> str:
