@@ -198,8 +198,14 @@ def tell_installation(story: Story, registry: RegistryServer, machine: VirtualMa
         story.in_guest(machine, "bootc status --format humanreadable")
         assert version(machine) == "1"
         assert machine.run("systemctl is-active bootc-finalize-staged.service").out == "active\n"
+        check_units(machine)
     if story.parts.fetcher != "registry":
         use_fetcher(machine, story.parts.fetcher, registry.port)
+
+
+def check_units(machine: VirtualMachine) -> None:
+    """None of our units failed."""
+    assert machine.run("systemctl list-units --failed --no-legend 'bootc*' 'ostree*'").out == ""
 
 
 def change_things(story: Story, machine: VirtualMachine) -> None:
@@ -215,6 +221,7 @@ def check_things(story: Story, machine: VirtualMachine) -> None:
     assert "# mine" in story.in_guest(machine, "cat /etc/hostname")
     assert "version 2" in story.in_guest(machine, "cat /etc/demo.conf")
     assert machine.run("findmnt -no OPTIONS /usr").out.startswith("ro")
+    check_units(machine)
 
 
 def check_rolled_back(story: Story, machine: VirtualMachine) -> None:
