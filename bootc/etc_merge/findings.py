@@ -34,6 +34,9 @@ class Reason(enum.Enum):
     OSTREE_LINK = "is a link to a directory in the new image; libostree puts local changes there"
     OSTREE_XATTRS = "has other extended attributes, which libostree does not carry over without other changes"
     OSTREE_METADATA = "is a directory with another owner or mode, which libostree does not carry over"
+    OSTREE_WHOLE = (
+        "is no directory in the new image; its owner or mode was changed here, so libostree keeps all that is in it"
+    )
     OSTREE_SPECIAL = "is no file, directory or link; libostree does not carry it over"
     OSTREE_CONTENT = "became a directory here and in the new image; libostree does not carry its content over"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from bootc.etc_merge import tree
-from bootc.etc_merge.compare import has_same_content, has_same_metadata
+from bootc.etc_merge.compare import Change, has_same_content, has_same_metadata
 from bootc.etc_merge.findings import Findings, MergeFinding, Reason
 from bootc.etc_merge.tree import Listing, Node
 
@@ -32,7 +32,9 @@ class _Place:
     """What libostree will find in place of a directory in which it has something to change."""
 
     listing: Listing | None = None
-    """None: nothing stands in the way there"""
+    """None: nothing is there"""
+    is_free: bool = False
+    """the local directory was copied there with everything in it"""
     obstacle: Reason | None = None
     """why changes below will fail"""
     link: bool = False
@@ -41,8 +43,13 @@ class _Place:
 def preview_ostree(old: Path, current: Path, new: Path) -> tuple[MergeFinding, ...]:
     """Findings about a merge of these by libostree; fatal ones if it would fail, or write somewhere else.
 
-    `old` and `new` are usr/etc of the two commits, `current` is the deployment's etc. Raises FileSystemError.
+    `old` and `new` are usr/etc of the two commits, `current` is the deployment's etc, which is read
+    again if it changes meanwhile. Raises FileSystemError.
     """
+    return tree.steadily(lambda: _preview(old, current, new))
+
+
+def _preview(old: Path, current: Path, new: Path) -> tuple[MergeFinding, ...]:
     with tree.opened(old) as before, tree.opened(current) as here, tree.opened(new) as after, after.opened() as content:
         preview = _Preview(content.descriptor)
         if not _has_same_mode(before, here):
@@ -58,40 +65,40 @@ class _Preview:
     findings: Findings = field(factory=Findings)
 
     def content(self, old: Node | None, current: Node, place: _Place) -> bool:
-        """Everything in one directory; answers whether libostree changes something right in it."""
+        """Everything in one directory; answers whether libostree puts something right into it."""
         if current.is_too_deep:
             self.findings.add(Reason.TOO_DEEP, current.path)
             return False
-        is_touched = False
+        changes: set[Change | None] = set()
         with ExitStack() as stack:
             here = stack.enter_context(current.opened())
             before = stack.enter_context(old.opened()) if old else None
             for name in sorted(here.names() | (before.names() if before else set())):
                 original = before.node(name) if before else None
-                if self._child(original, here.node(name), name, place):
-                    is_touched = True
-                    if place.obstacle:
-                        self.findings.add(place.obstacle, current.path)
-                        return True
-        if is_touched and place.link:
+                change = self._child(original, here.node(name), name, place)
+                if change and place.obstacle:
+                    self.findings.add(place.obstacle, current.path)
+                    return True
+                changes.add(change)
+        if place.link and changes - {None}:
             self.findings.add(Reason.OSTREE_LINK, current.path)
-        return is_touched
+        return bool(changes & {Change.ADDED, Change.MODIFIED})
 
-    def _child(self, old: Node | None, current: Node | None, name: bytes, place: _Place) -> bool:
-        """Answers whether libostree removes or copies it."""
+    def _child(self, old: Node | None, current: Node | None, name: bytes, place: _Place) -> Change | None:
+        """Answers what libostree sees as changed here, and will do again in the new /etc."""
         if current is None:
-            return old is not None
+            return Change.REMOVED if old else None
         new = place.listing.node(name) if place.listing else None
-        is_changed = old is None or not _is_same(old, current)
-        if is_changed and place.obstacle:
-            return True
-        if is_changed:
+        change = Change.ADDED if old is None else None if _is_same(old, current) else Change.MODIFIED
+        if change and place.obstacle:
+            return change
+        if change:
             self._copied(current, new)
         elif old and not current.is_directory and not has_same_metadata(old, current):
             self.findings.add(Reason.OSTREE_XATTRS, current.path)
         if current.is_directory:
-            self._directory(old, current, new, place, is_changed)
-        return is_changed
+            self._directory(old, current, new, place, change is not None)
+        return change
 
     def _copied(self, current: Node, new: Node | None) -> None:
         if new and new.is_directory and not current.is_directory:
@@ -104,9 +111,11 @@ class _Preview:
             if new and new.is_directory:
                 self.findings.add(Reason.OSTREE_CONTENT, current.path)
             return
+        if old and is_changed and not above.is_free and not (new and new.is_directory):
+            self.findings.add(Reason.OSTREE_WHOLE, current.path)
         with self._place(new, above, is_changed) as place:
-            is_touched = self.content(old, current, place)
-        if new and new.is_directory and not is_touched:
+            has_copies = self.content(old, current, place)
+        if new and new.is_directory and not has_copies:
             self._metadata(old, current, new, is_changed)
 
     def _metadata(self, old: Node | None, current: Node, new: Node, is_changed: bool) -> None:
@@ -120,8 +129,10 @@ class _Preview:
     def _place(self, new: Node | None, above: _Place, is_changed: bool) -> Iterator[_Place]:
         if above.obstacle:
             yield above
-        elif new is None or (is_changed and not new.is_directory):
-            yield _Place()  # made, or copied whole
+        elif is_changed and not (new and new.is_directory):
+            yield _Place(is_free=True)
+        elif new is None:
+            yield _Place(is_free=above.is_free)
         elif new.is_directory:
             with new.opened() as listing:
                 yield _Place(listing)

@@ -19,10 +19,7 @@ from bootc.errors import EtcConflictError
 from bootc.etc_merge import tree
 from bootc.etc_merge.compare import has_same_metadata, is_same, is_same_tree
 from bootc.etc_merge.findings import Findings, MergeFinding, Reason
-from bootc.etc_merge.tree import ChangedError, Listing, Node
-
-_ATTEMPTS = 5
-"""readings of an /etc that changes meanwhile"""
+from bootc.etc_merge.tree import Listing, Node
 
 
 class Verb(enum.Enum):
@@ -69,12 +66,7 @@ def plan(old: Path, current: Path, new: Path) -> MergePlan:
 
     A `current` that changes meanwhile is read again. Raises FileSystemError.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _plan(old, current, new)
-        except ChangedError:
-            continue
-    return _plan(old, current, new)
+    return tree.steadily(lambda: _plan(old, current, new))
 
 
 def _plan(old: Path, current: Path, new: Path) -> MergePlan:

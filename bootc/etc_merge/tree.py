@@ -11,10 +11,10 @@ import functools
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from attrs import frozen
 
@@ -29,8 +29,12 @@ MAX_PATH = 3000
 _STAMP = b".updated"
 """of systemd-update-done(8), at the root: it belongs to one deployment and is on no side of a merge"""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+_ATTEMPTS = 5
 _IMMUTABLE, _APPEND_ONLY, _MOUNT_ROOT = 0x10, 0x20, 0x2000
 _AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT = 0x100, 0x800
+
+
+T = TypeVar("T")
 
 
 class ChangedError(FileSystemError):
@@ -171,6 +175,16 @@ class Listing:
         for name in sorted(self.names()):
             if node := self.node(name):
                 yield node
+
+
+def steadily(read: Callable[[], T]) -> T:
+    """Read trees; again, a few times, where they change meanwhile. Raises ChangedError."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except ChangedError:
+            continue
+    return read()
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def test_what_is_foretold_to_succeed_does_and_alike_where_nothing_is_told(sysroo
     told = preview_ostree(*trees)
     theirs = merged_by_libostree(sysroot, "foretold", sides)
     conflicting = names_of(plan(*trees).conflicts)
-    differing = {"OSTREE_METADATA", "OSTREE_XATTRS", "OSTREE_CONTENT"}
+    differing = {"OSTREE_METADATA", "OSTREE_XATTRS", "OSTREE_CONTENT", "OSTREE_WHOLE"}
 
     assert len(told) >= 6
     ours = merged_by_us(tmp_path, together({name: PREVIEWED[name] for name in sides[0] if name not in conflicting}))
@@ -196,8 +196,20 @@ def random_triples(count: int) -> dict[str, Triple]:
     found: dict[str, Triple] = {}
     for number in range(count):
         old: Tree = {name: random_tree(source) for name in "abc"}
-        found[f"tree-{number}"] = (old, {**old, **_mutated(source, old)}, _mutated(source, old))
+        found[f"tree-{number}"] = (old, with_modes(source, _mutated(source, old)), _mutated(source, old))
     return found
+
+
+def with_modes(source: random.Random, tree: Tree) -> Tree:
+    """The tree with other modes on some of its files and directories."""
+    return {name: _with_mode(source, inner) for name, inner in tree.items()}
+
+
+def _with_mode(source: random.Random, tree: Entry) -> Entry:
+    if isinstance(tree, Link | Mode):
+        return tree
+    inner = tree if isinstance(tree, bytes) else with_modes(source, tree)
+    return Mode(inner, 0o700) if source.random() < 0.2 else inner
 
 
 def _mutated(source: random.Random, tree: Tree) -> Tree:

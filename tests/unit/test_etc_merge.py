@@ -11,6 +11,7 @@ import pytest
 from bootc.errors import EtcConflictError, FileSystemError
 from bootc.etc_merge import Action, Change, MergePlan, Verb, apply, diff, plan
 from bootc.etc_merge.findings import Findings, Reason
+from bootc.etc_merge.tree import ChangedError, steadily
 from tests.unit.etc_trees import Entry, Link, Mode, Sides, Tree, normal, write
 
 ATOMS: dict[str, Entry] = {"a": b"one\n", "b": b"two\n", "d": {"in": b"in\n"}, "l": Link("elsewhere")}
@@ -513,3 +514,23 @@ def test_equal_trees_do_not_differ(tmp_path: Path) -> None:
         write(tmp_path / name, {"f": b"f", "d": {"l": Link("x")}})
 
     assert list(diff(tmp_path / "old", tmp_path / "new")) == []
+
+
+def test_an_etc_that_changes_while_it_is_read_is_read_again() -> None:
+    found: list[object] = []
+
+    def read() -> int:
+        found.append(None)
+        if len(found) < 3:
+            raise ChangedError("/etc/f", "No such file or directory")
+        return len(found)
+
+    assert steadily(read) == 3
+
+
+def test_an_etc_that_never_rests_is_an_error() -> None:
+    def read() -> None:
+        raise ChangedError("/etc/f", "No such file or directory")
+
+    with pytest.raises(FileSystemError, match="/etc/f"):
+        steadily(read)

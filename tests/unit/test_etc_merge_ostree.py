@@ -30,7 +30,12 @@ CASES: dict[str, tuple[Entry, Entry, Tree, dict[str, str]]] = {
         {"d": b"n"},
         {"d/e": "OSTREE_NO_DIRECTORY"},
     ),
-    "a change below it, whose mode changed too": ({"d": {"f": b"f"}}, {"d": Mode({"f": b"c"}, 0o700)}, {"d": b"n"}, {}),
+    "a change below it, whose mode changed too": (
+        {"d": {"f": b"f"}},
+        {"d": Mode({"f": b"c"}, 0o700)},
+        {"d": b"n"},
+        {"d": "OSTREE_WHOLE"},
+    ),
     "a change below what the image removed": ({"d": {"f": b"f"}}, {"d": {"f": b"c"}}, {}, {}),
     "a change below a link inside": (
         {"d": {"f": b"f"}},
@@ -69,7 +74,18 @@ CASES: dict[str, tuple[Entry, Entry, Tree, dict[str, str]]] = {
     "the mode of a file": ({"f": b"f"}, {"f": Mode(b"f", 0o600)}, {"f": b"f"}, {}),
     "the mode of a directory": ({"d": {}}, {"d": Mode({}, 0o700)}, {"d": {}}, {"d": "OSTREE_METADATA"}),
     "the mode of a directory with a change": ({"d": {}}, {"d": Mode({"f": b""}, 0o700)}, {"d": {}}, {}),
-    "the mode of a directory that the image removed": ({"d": {}}, {"d": Mode({}, 0o700)}, {}, {}),
+    "the mode of a directory with a removal": (
+        {"d": {"f": b"f"}},
+        {"d": Mode({}, 0o700)},
+        {"d": {"f": b"f"}},
+        {"d": "OSTREE_METADATA"},
+    ),
+    "the mode of a directory that the image removed": (
+        {"d": {"e": {"f": b""}}},
+        {"d": Mode({"e": Mode({"f": b""}, 0o700)}, 0o700)},
+        {},
+        {"d": "OSTREE_WHOLE"},
+    ),
     "the mode of an added directory": ({}, {"d": Mode({}, 0o700)}, {"d": {}}, {"d": "OSTREE_METADATA"}),
     "the mode of etc": ({}, Mode({}, 0o700), {}, {"/etc": "OSTREE_METADATA"}),
     "a file that became a directory on both sides": (
