@@ -7,6 +7,7 @@ of it when the process ends, however it ends. Who holds it stands in a record be
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -126,7 +127,10 @@ class Lock:
             new.write_bytes(Holder.this().document())
             new.rename(path)
         except OSError as error:
-            raise explain(error, str(path)) from error
+            with suppress(OSError):
+                new.unlink()
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # who makes room must not need room
+                raise explain(error, str(path)) from error
 
 
 def _started(pid: int) -> str | None:

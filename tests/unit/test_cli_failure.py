@@ -33,6 +33,11 @@ CASES = {
         1,
         "reg/os: no route to host",
     ),
+    "said once, of another file": (
+        chained(FetchError("/x", "read-only file system"), OSError(30, "Read-only file system", "/x.new")),
+        1,
+        "/x: read-only file system",
+    ),
     "a sentence before a cause": (chained(BootcError("No luck."), BootcError("Really.")), 1, "No luck: Really."),
     "the outermost hint": (
         chained(BootcError("a"), BootcError("b", "hint b"), BootcError("c", "hint c")),
