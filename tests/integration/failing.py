@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import re
+import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.servers import RegistryServer
 from tests.unit.cli_runs import Run, bootc
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PATIENCE = 5.0
 _EXPECTED = ("Installing image: ", "Digest: ", "warning: ", "note: Deploying commit ")
 """what a command may say before it fails; the last one is libostree's own"""
 
@@ -114,11 +116,33 @@ def temporary(folder: Path) -> Path:
 def unchanged(folder: Path, root: Path | None = None) -> Iterator[None]:
     """Assert that what is done inside leaves nothing behind, and the sysroot as it was."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whatever outlives its parent becomes our child
-    before = (snapshot(root) if root else None, held_below(folder), _children())
+    before, held, children = snapshot(root) if root else None, held_below(folder), _children()
     yield
-    assert (snapshot(root) if root else None, held_below(folder), _children()) == before
-    assert os.listdir(temporary(folder)) == []
+    left = {
+        "held": held_below(folder),
+        "running": [_command(pid) for pid in _children() - children if not _has_ended(pid)],
+        "temporary": os.listdir(temporary(folder)),
+    }
+    assert left == {"held": held, "running": [], "temporary": []}, left
+    if root:
+        assert snapshot(root) == before
 
 
-def _children() -> set[str]:
-    return {child for task in Path("/proc/self/task").glob("*/children") for child in task.read_text().split()}
+def _children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether an orphan ends by itself; libostree leaves one behind that thaws filesystems, should it be killed."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        has_ended = bool(select.select([descriptor], [], [], _PATIENCE)[0])
+    finally:
+        os.close(descriptor)
+    if has_ended:
+        os.waitpid(pid, 0)
+    return has_ended
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")

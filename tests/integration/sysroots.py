@@ -153,13 +153,15 @@ def install(root: Path, source: str, *words: str, **more: Any) -> Run:
     return bootc(*command, *words, str(root), **more)
 
 
-def installed_disk(folder: Path, layout: Layout, tag: str, name: str = "disk") -> Path:
-    """A disk on which an image of a layout was installed; it follows that tag of the layout."""
-    disk = make_disk(folder / name)
-    with mounted(disk, folder / f"{name}-target") as root:
-        run = install(root, layout.reference(tag))
+def installed_disk(folder: Path, layout: Layout, tag: str, *options: str) -> Path:
+    """A disk (`options` as for `make_disk`) on which an image of a layout was installed; it follows the layout's tag."""
+    disk = make_disk(folder / "disk", DISK_SIZE, *options)
+    with mounted(disk, folder / "target") as root:
+        run = install(root, layout.reference(tag), "--skip-finalize")
         assert run.code == 0, run.err
-    shutil.rmtree(folder / f"{name}-target")
+        clean = bootc("--sysroot", str(root), "internals", "cleanup")
+        assert clean.code == 0, clean.err
+    shutil.rmtree(folder / "target")
     return disk
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bootc.image import Image
 from bootc.manifest import OCI_MANIFEST
-from tests.fake_registry import FakeRegistry, answers, cut_after, holds, redirects, with_body
+from tests.fake_registry import Action, FakeRegistry, answers, cut_after, holds, redirects, with_body
 from tests.integration.failing import World, error_of, fails, spoil, temporary
 from tests.integration.sysroots import Layout, images, os_layers, refs
 from tests.ostree_images import MODULES, Tar
@@ -31,9 +31,9 @@ def on(world: World, root: Path) -> tuple[str, ...]:
     return ("--config", str(world.config), "--sysroot", str(root))
 
 
-def switch(world: World, root: Path, name: str, **more: dict[str, str]) -> str:
+def switch(world: World, root: Path, name: str) -> str:
     """The error of `switch`, with the registry's changing address and all digests replaced."""
-    line = fails(root.parent, *on(world, root), "switch", world.reference(name), root=root, **more)
+    line = fails(root.parent, *on(world, root), "switch", world.reference(name), root=root)
     return normal(line, world.registry.address)
 
 
@@ -316,7 +316,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("faults", "line"), FAULTS.values(), ids=FAULTS)
 def test_a_registry_that_fails_in_the_middle(
-    world: World, root: Path, faults: list[tuple[str, Callable[..., object]]], line: str, tmp_path: Path
+    world: World, root: Path, faults: list[tuple[str, Action]], line: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "impatient.toml"
     config.write_text(f"{world.config.read_text()}read-timeout = 0.3\n")
