@@ -30,6 +30,7 @@ $(VENV)/.ready: Makefile pyproject.toml
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)/run
 	$(VENV)/run/bin/pip install -q -e .
 	$(VENV)/run/bin/python -c "from tests.selinux import unpacked; unpacked()"
+	$(VENV)/run/bin/python -m tests.integration.get_mkcomposefs
 	touch $@
 
 demo: setup
