@@ -83,7 +83,7 @@ def difference(deployed: Tree, image: Tree, *, has_var: bool) -> dict[str, tuple
     expected = image.nodes
     if not has_var:
         expected = {path: node for path, node in expected.items() if not _is_below(path, "var")}
-    paths = {path for path in deployed.nodes | expected if deployed.nodes.get(path) != expected.get(path)}
+    paths = {path for path in {**deployed.nodes, **expected} if deployed.nodes.get(path) != expected.get(path)}
     extra = {f"var/{name}" for name in _STATEROOT}
     wrong = {path for path in paths if path in expected or path not in extra}
     return {path: (deployed.nodes.get(path), expected.get(path)) for path in sorted(wrong)}

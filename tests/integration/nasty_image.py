@@ -165,5 +165,5 @@ def _add(tar: tarfile.TarFile, name: str, kind: bytes = tarfile.REGTYPE, data: b
 
 
 def _by_gnu_tar(root: Path, *options: str) -> bytes:
-    command = ["tar", "--numeric-owner", *options, "-C", root, "-cf", "-", "."]
+    command = ["tar", "--numeric-owner", *options, "-C", str(root), "-cf", "-", "."]
     return subprocess.run(command, check=True, capture_output=True).stdout

@@ -402,9 +402,9 @@ def test_objects_are_on_the_disk_before_they_are_named_and_before_a_ref_names_th
     program = tmp_path / "import.py"
     program.write_text(IMPORT)
     trace = tmp_path / "trace"
-    strace = ["strace", "-f", "-e", "trace=syncfs,fsync,fdatasync,renameat,renameat2", "-o", trace]
+    strace = ["strace", "-f", "-e", "trace=syncfs,fsync,fdatasync,renameat,renameat2", "-o", str(trace)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*strace, sys.executable, program, sysroot], check=True, env=environment)
+    subprocess.run([*strace, sys.executable, str(program), str(sysroot)], check=True, env=environment)
     steps = [step for line in trace.read_text().splitlines() if (step := _step(line))]
     assert [step for step, _ in itertools.groupby(steps)] == ["sync", "object", "sync", "ref"] * 2
 
