@@ -154,7 +154,7 @@ def install(root: Path, source: str, *words: str, **more: Any) -> Run:
 
 
 def installed_disk(folder: Path, layout: Layout, tag: str, *options: str) -> Path:
-    """A disk (`options` as for `make_disk`) on which an image of a layout was installed; it follows the layout's tag."""
+    """A disk (`options` of `make_disk`) on which an image of a layout was installed; it follows the layout's tag."""
     disk = make_disk(folder / "disk", DISK_SIZE, *options)
     with mounted(disk, folder / "target") as root:
         run = install(root, layout.reference(tag), "--skip-finalize")
