@@ -1,0 +1,52 @@
+"""Storage backend of plain directory trees that take turns, on any filesystem. The backend to read first.
+
+In this order: `layout` (what lies where), `records` (what is written down), `store` and `writer` (from layers to a
+tree), `deployer` (from trees to deployments), `retention` (which deployments make way), `boot` (what starts them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from bootc.durable import DirectoryVolume
+from bootc.hookspec import BackendPlugin, Capability, Context, hookimpl
+from bootc.storage import Backend
+from bootc_dirimage.layout import BASE, STATE
+from bootc_dirimage.options import DirimageOptions
+
+
+@hookimpl
+def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
+    """Offer the backend. Its record declares what holds with any options; `capabilities` tells what more slots add."""
+    return (
+        BackendPlugin(
+            name="dirimage",
+            summary="plain directory trees that take turns (A/B)",
+            options=DirimageOptions,
+            open=_open,
+            probe=_probe,
+            state=PurePosixPath(BASE, "bootc"),
+            bootloaders=frozenset({"systemd-boot", "none"}),
+        ),
+    )
+
+
+def capabilities(options: DirimageOptions) -> frozenset[Capability]:
+    """With two slots an import destroys the rollback, and nothing could be pinned."""
+    return frozenset({Capability.PIN, Capability.SPARE}) if options.slots > 2 else frozenset()
+
+
+def _open(context: Context, options: DirimageOptions) -> Backend:
+    from bootc_dirimage.deployer import DirimageDeployer, SpareDeployer
+    from bootc_dirimage.store import DirimageStore
+    from bootc_dirimage.sysroot import Sysroot
+
+    sysroot = Sysroot(context.machine, options)
+    deployer = SpareDeployer if Capability.PIN in capabilities(options) else DirimageDeployer
+    return Backend(DirimageStore(context, options, sysroot), deployer(context, sysroot))
+
+
+def _probe(sysroot: DirectoryVolume) -> bool:
+    return sysroot.exists(STATE)

@@ -1,0 +1,49 @@
+"""Open directories of one tree, reached component by component: whatever links an image brings, none is followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KEPT = 270
+"""more than a path may have components (`bootc.layers.Limits.depth`), so that of two opened in a row both stay"""
+
+
+class Directories:
+    """Descriptors by path (bytes, relative, normalised; empty for the root); those used last stay open."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, OPEN_DIRECTORY)
+        self._open: dict[bytes, int] = {}
+
+    def __enter__(self) -> Directories:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.forget()
+        os.close(self._root)
+
+    def open(self, path: bytes) -> int:
+        """The directory's descriptor, which others keep open for a while. OSError if it is none, or a link."""
+        if not path:
+            return self._root
+        descriptor = self._open.pop(path, None)
+        if descriptor is None:
+            parent, _, name = path.rpartition(b"/")
+            descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=self.open(parent))
+        self._open[path] = descriptor
+        if len(self._open) > _KEPT:
+            os.close(self._open.pop(next(iter(self._open))))
+        return descriptor
+
+    def forget(self) -> None:
+        """Close all: what their paths mean has changed."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def by_descriptor(directory: int, name: bytes) -> bytes:
+    """A path for system calls that take no directory descriptor; its last part is not followed if they do not."""
+    return b"/proc/self/fd/%d/%s" % (directory, name)

@@ -1,0 +1,55 @@
+"""Which deployments make way for a new one: pure functions over what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bootc.deployment import DeploymentId
+from bootc_dirimage.records import DeploymentRecord
+from bootc_dirimage.sysroot import View
+
+
+def after_finalizing(view: View, stateroot: str) -> tuple[DeploymentId, ...]:
+    """What stays in the order behind a new default of this stateroot: what runs (or, where nothing runs, was the
+    default) as its rollback, what is pinned, and other stateroots."""
+    own = [record for record in view.order if record.stateroot == stateroot]
+    rollback = next((record for record in own if record.id == view.booted), own[0] if own else None)
+
+    def stays(record: DeploymentRecord) -> bool:
+        return record.stateroot != stateroot or record is rollback or record.id in (view.booted, *view.pinned)
+
+    return tuple(record.id for record in view.order if stays(record))
+
+
+def in_the_way(view: View, slots: int) -> frozenset[DeploymentId] | None:
+    """What must go before a tree can be built, the last in order first; None if even that would make no room.
+
+    What runs, or the default where nothing runs, never goes; nor does what is pinned. The rollback goes only where
+    there are two slots. The staged deployment is no part of this: a new one takes its place anyway.
+    """
+    gone: list[DeploymentId] = []
+    for record in reversed(view.order):
+        if _has_room(view, gone, slots):
+            break
+        if record.id not in _protected(view, slots):
+            gone.append(record.id)
+    return frozenset(gone) if _has_room(view, gone, slots) else None
+
+
+def expendable(view: View, slots: int) -> frozenset[DeploymentId]:
+    """What the next import or finalization removes, or leaves out of the order."""
+    gone = in_the_way(view, slots) or frozenset()
+    if view.staged and not view.is_locked:
+        gone |= {record.id for record in view.order} - {*after_finalizing(view, view.staged.stateroot)}
+    return gone
+
+
+def _has_room(view: View, gone: Sequence[DeploymentId], slots: int) -> bool:
+    return len({record.slot for record in view.order if record.id not in gone}) < slots
+
+
+def _protected(view: View, slots: int) -> set[DeploymentId]:
+    order = [record.id for record in view.order]
+    current = next((record for record in view.order if record.id == view.booted), view.order[0])
+    rollback = [r.id for r in view.order if r.stateroot == current.stateroot and r is not current]
+    return {current.id, *view.pinned.intersection(order), *(rollback[:1] if slots > 2 else ())}

@@ -1,0 +1,112 @@
+"""Files of another tree that a new one can share: same path, same content."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bootc.layers import Entry
+from bootc_dirimage.descriptors import Directories, by_descriptor
+
+_FICLONE = 0x40049409
+_CANNOT_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY)
+_CHUNK = 1 << 20
+
+
+class Twin:
+    """A file of the other tree, open for comparing."""
+
+    def __init__(self, descriptor: int, directory: int, name: bytes) -> None:
+        self.descriptor, self.directory, self.name = descriptor, directory, name
+        self.same = 0
+        """bytes from its beginning that are alike"""
+
+    def continues(self, piece: bytes) -> bool:
+        """Whether it goes on with this piece."""
+        if os.pread(self.descriptor, len(piece), self.same) != piece:
+            return False
+        self.same += len(piece)
+        return True
+
+
+class Sharing:
+    """Finds twins in another tree, and lets a new file share their data."""
+
+    def __init__(self, other: Directories, *, links: bool) -> None:
+        self._other, self.links = other, links
+        self._can_clone = not links
+        self._linked: set[int] = set()
+
+    @contextmanager
+    def twin(self, entry: Entry) -> Iterator[Twin | None]:
+        """The regular file of this path and size in the other tree; None if there is none to share with."""
+        descriptor = directory = -1
+        if entry.size and (self.links or self._can_clone):
+            try:
+                directory = self._other.open(entry.parent)
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                descriptor = os.open(entry.name, flags, dir_fd=directory)
+            except OSError:  # none, or something else: nothing to share
+                pass
+        if descriptor < 0:
+            yield None
+            return
+        try:
+            status = os.fstat(descriptor)
+            is_twin = stat.S_ISREG(status.st_mode) and status.st_size == entry.size
+            yield Twin(descriptor, directory, entry.name) if is_twin else None
+        finally:
+            os.close(descriptor)
+
+    def link(self, twin: Twin, entry: Entry, directory: int) -> bool:
+        """Make the new file a hard link to its twin, if all else is alike too. Each twin is linked once: two files of
+        the image stay two."""
+        status = os.fstat(twin.descriptor)
+        if status.st_ino in self._linked or not _is_alike(twin, status, entry):
+            return False
+        try:
+            os.link(twin.name, entry.name, src_dir_fd=twin.directory, dst_dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.EMLINK, errno.EXDEV, errno.EPERM):
+                return False
+            raise
+        self._linked.add(status.st_ino)
+        return True
+
+    def fill(self, twin: Twin, size: int, target: int) -> None:
+        """Give a new, empty file what is alike in its twin: all of it by a reflink, where the filesystem can."""
+        if twin.same == size and self._can_clone:
+            try:
+                fcntl.ioctl(target, _FICLONE, twin.descriptor)
+                return
+            except OSError as error:
+                if error.errno not in _CANNOT_CLONE:
+                    raise
+                self._can_clone = False
+        copied = 0
+        while copied < twin.same:
+            piece = os.pread(twin.descriptor, min(_CHUNK, twin.same - copied), copied)
+            if not piece:
+                raise OSError(errno.EIO, "a file of another slot became shorter while it was read")
+            copied += write_all(target, piece, copied)
+
+
+def write_all(target: int, piece: bytes, position: int) -> int:
+    """Write the whole piece at this offset; returns its length."""
+    done = 0
+    while done < len(piece):
+        done += os.pwrite(target, memoryview(piece)[done:], position + done)
+    return done
+
+
+def _is_alike(twin: Twin, status: os.stat_result, entry: Entry) -> bool:
+    path = by_descriptor(twin.directory, twin.name)
+    same = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
+    if same != (entry.mode, entry.uid, entry.gid, entry.mtime):
+        return False
+    names = map(os.fsencode, os.listxattr(path, follow_symlinks=False))
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names} == dict(entry.xattrs)
