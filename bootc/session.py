@@ -202,7 +202,9 @@ class Session:
 
     def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:
         missing = store.missing(source.image)
-        return FetchedLayers(source, missing, directory, self.report, self.signals.check_cancelled)
+        return FetchedLayers(
+            source, missing, directory, self.report, self.signals.check_cancelled, self.config.settings.parallel
+        )
 
     def _bootloader(self, machine: Machine, system: System | None) -> BootloaderPlugin[Any]:
         name = self.selection.bootloader or (system.bootloader if system else self.config.settings.bootloader)

@@ -53,8 +53,8 @@ class Settings:
     fetcher: str | None = None
     """preferred wherever it serves the transport"""
     bootloader: str | None = None
-    tries: int = field(default=3, validator=[validators.ge(0), validators.le(99)])
-    """boots that a new deployment gets to prove itself, where the bootloader can count; 0: no counting"""
+    parallel: int = field(default=4, validator=[validators.ge(1), validators.le(99)])
+    """layers that are fetched at once"""
 
 
 @frozen

@@ -273,14 +273,14 @@ def test_plugins_lists_what_is_there_and_what_failed(plugins: dict[str, str]) ->
 
 def test_config_tells_where_each_value_comes_from(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text("[bootc]\ntries = 5\nbackend = 'ostree'\n")
+    file.write_text("[bootc]\nparallel = 5\nbackend = 'ostree'\n")
     values = json.loads(bootc("--config", str(file), "--bootloader", "none", "config", "--json").out)
     found = {item["key"]: (item["value"], item["source"]) for item in values}
-    assert found["bootc.tries"] == (5, str(file))
+    assert found["bootc.parallel"] == (5, str(file))
     assert found["bootc.bootloader"] == ("none", "command line")
     assert found["bootc.fetcher"] == (None, "default")
     lines = bootc("--config", str(file), "config").out.splitlines()
-    assert f"bootc.tries = 5  # {file}" in lines
+    assert f"bootc.parallel = 5  # {file}" in lines
     assert "bootc.fetcher = (not set)  # default" in lines
 
 

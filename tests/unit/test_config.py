@@ -57,20 +57,20 @@ def test_later_places_win_key_by_key(tmp_path: Path) -> None:
     places = ["usr/lib/bootc/config.d/50-x.toml", "etc/bootc/config.toml", "etc/bootc/config.d/10-x.toml"]
     places.append("run/bootc/config.d/00-x.toml")
     for number, place in enumerate(places):
-        write(tmp_path, place, f"[fetchers.registry]\nretries = {number}\n[bootc]\ntries = {number}\n")
-    write(tmp_path, places[0], '[bootc]\nbackend = "vendor"\ntries = 9')
+        write(tmp_path, place, f"[fetchers.registry]\nretries = {number}\n[bootc]\nparallel = {number + 1}\n")
+    write(tmp_path, places[0], '[bootc]\nbackend = "vendor"\nparallel = 9')
 
     config = Config.load(tmp_path)
 
-    assert config.settings == Settings(backend="vendor", tries=3)
+    assert config.settings == Settings(backend="vendor", parallel=4)
     assert config.options(REGISTRY) == RegistryOptions(retries=3)
 
 
 def test_a_drop_in_does_not_hide_one_of_the_same_name_in_an_earlier_directory(tmp_path: Path) -> None:
     write(tmp_path, "usr/lib/bootc/config.d/a.toml", '[bootc]\nbackend = "x"')
-    write(tmp_path, "etc/bootc/config.d/a.toml", "[bootc]\ntries = 1")
+    write(tmp_path, "etc/bootc/config.d/a.toml", "[bootc]\nparallel = 1")
 
-    assert Config.load(tmp_path).settings == Settings(backend="x", tries=1)
+    assert Config.load(tmp_path).settings == Settings(backend="x", parallel=1)
 
 
 def test_the_command_line_wins_over_all_files(tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def test_the_command_line_wins_over_all_files(tmp_path: Path) -> None:
 def test_a_given_file_replaces_all_others_but_not_the_image_s_install_configuration(tmp_path: Path) -> None:
     write(tmp_path, "etc/bootc/config.toml", '[bootc]\nbackend = "x"')
     write(tmp_path, "usr/lib/bootc/install/00.toml", '[install]\nstateroot = "image"')
-    write(tmp_path, "mine.toml", "[bootc]\ntries = 1")
+    write(tmp_path, "mine.toml", "[bootc]\nparallel = 1")
 
     config = Config.load(tmp_path, tmp_path / "mine.toml")
 
-    assert (config.settings, config.install.stateroot) == (Settings(tries=1), "image")
+    assert (config.settings, config.install.stateroot) == (Settings(parallel=1), "image")
 
 
 def test_a_given_file_must_exist(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_given_file_must_exist(tmp_path: Path) -> None:
         pytest.param("backends = 1", "backends: must be a table", id="plugin tables expected"),
         pytest.param("backends.x = 1", "backends.x: must be a table", id="plugin table expected"),
         pytest.param("[bootc]\nbakend = 'x'", "bootc.bakend: unknown key", id="unknown key"),
-        pytest.param("[bootc]\ntries = 'x'", "bootc.tries: must be an integer", id="type"),
-        pytest.param("[bootc]\ntries = -1", "bootc.tries: 'tries' must be >= 0: -1", id="range"),
+        pytest.param("[bootc]\nparallel = 'x'", "bootc.parallel: must be an integer", id="type"),
+        pytest.param("[bootc]\nparallel = 0", "bootc.parallel: 'parallel' must be >= 1: 0", id="range"),
         pytest.param("[install]\nkargs = 'x'", "install.kargs: must be a list", id="list"),
         pytest.param('[install]\nkargs = ["a\\nb"]', "install.kargs: a kernel argument is empty", id="newline"),
         pytest.param('[install]\nkargs = [""]', "install.kargs: a kernel argument is empty", id="empty argument"),
@@ -127,8 +127,8 @@ def test_mistakes_name_file_and_key(tmp_path: Path, text: str, problem: str) -> 
 
 
 def test_a_mistake_is_found_even_where_a_later_file_would_hide_it(tmp_path: Path) -> None:
-    path = write(tmp_path, "usr/lib/bootc/config.d/a.toml", "[bootc]\ntries = 'x'")
-    write(tmp_path, "etc/bootc/config.toml", "[bootc]\ntries = 1")
+    path = write(tmp_path, "usr/lib/bootc/config.d/a.toml", "[bootc]\nparallel = 'x'")
+    write(tmp_path, "etc/bootc/config.toml", "[bootc]\nparallel = 1")
 
     with pytest.raises(ConfigError) as caught:
         Config.load(tmp_path)
@@ -164,29 +164,29 @@ def test_the_listing_has_values_sources_and_defaults_and_hides_secrets(tmp_path:
         ConfigValue("fetchers.registry.retries", 5, "default"),
         ConfigValue("fetchers.registry.token", "(hidden)", path),
     ]
-    assert found["bootc.tries"] == ConfigValue("bootc.tries", 3, "default")
+    assert found["bootc.parallel"] == ConfigValue("bootc.parallel", 4, "default")
     assert found["install.filesystem.root.type"] == ConfigValue("install.filesystem.root.type", None, "default")
     assert "hunter2" not in repr(sorted(found.items()))
 
 
 def test_a_key_on_the_command_line_is_checked_too(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^command line: bootc\.tries: must be an integer"):
-        Config.load(tmp_path, overrides={"bootc.tries": "x"})
+    with pytest.raises(ConfigError, match=r"^command line: bootc\.parallel: must be an integer"):
+        Config.load(tmp_path, overrides={"bootc.parallel": "x"})
 
 
-@given(st.lists(st.tuples(st.sampled_from(DIRECTORIES), st.sampled_from("abc"), st.integers(0, 99)), max_size=6))
+@given(st.lists(st.tuples(st.sampled_from(DIRECTORIES), st.sampled_from("abc"), st.integers(1, 99)), max_size=6))
 @settings(max_examples=30, deadline=None)
 def test_whatever_files_there_are_the_last_in_order_decides(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, str, int]]
 ) -> None:
     root = tmp_path_factory.mktemp("root")
-    written = {(directory, name): tries for directory, name, tries in files}
-    for (directory, name), tries in written.items():
-        write(root, f"{directory}/{name}.toml", f"[bootc]\ntries = {tries}")
+    written = {(directory, name): parallel for directory, name, parallel in files}
+    for (directory, name), parallel in written.items():
+        write(root, f"{directory}/{name}.toml", f"[bootc]\nparallel = {parallel}")
 
     order = sorted(written, key=lambda place: (DIRECTORIES.index(place[0]), place[1]))
 
-    assert Config.load(root).settings.tries == (written[order[-1]] if order else 3)
+    assert Config.load(root).settings.parallel == (written[order[-1]] if order else 4)
 
 
 # ---------------------------------------------------------------- the image's install configuration
@@ -220,11 +220,13 @@ def test_files_for_other_machines_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, "usr/lib/bootc/install/b.toml", f'[install]\nmatch-architectures = ["{mine}"]\nkargs = ["yes"]')
     write(tmp_path, "usr/lib/bootc/install/c.toml", '[install]\nmatch-architectures = []\nkargs = ["never"]')
     write(
-        tmp_path, "etc/bootc/config.toml", '[install]\nmatch-architectures = ["vax"]\nkargs = ["no"]\n[bootc]\ntries=1'
+        tmp_path,
+        "etc/bootc/config.toml",
+        '[install]\nmatch-architectures = ["vax"]\nkargs = ["no"]\n[bootc]\nparallel=1',
     )
 
     assert installed(tmp_path) == InstallSettings(kargs=("yes",))
-    assert Config.load(tmp_path).settings.tries == 1
+    assert Config.load(tmp_path).settings.parallel == 1
 
 
 def test_both_spellings_of_the_root_filesystem(tmp_path: Path) -> None:
@@ -281,7 +283,9 @@ def test_unknown_keys_of_the_ostree_table_are_only_warned_of(tmp_path: Path) -> 
     assert config.install == InstallSettings()
 
 
-@pytest.mark.parametrize("text", ["[bootc]\ntries = 1", "[install]\nunknown = 1", "install = 1", "[install.block]\n"])
+@pytest.mark.parametrize(
+    "text", ["[bootc]\nparallel = 1", "[install]\nunknown = 1", "install = 1", "[install.block]\n"]
+)
 def test_an_install_file_holds_nothing_else(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "usr/lib/bootc/install/a.toml", text)
 
