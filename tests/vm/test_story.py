@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,8 @@ from tests.vm.story import (
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
+UNMOVED = ["HEAD latest"]
+
 
 def test_upgrade_and_rollback_with_systemd_boot_and_skopeo(
     tmp_path: Path, image_layout: Path, registry: RegistryServer
@@ -43,9 +47,11 @@ def test_upgrade_and_rollback_with_grub_through_resets_and_without_a_registry(
     with closing_power(VirtualMachine(story.disk, tmp_path / "machine")) as machine:
         with RegistryServer(tmp_path / "registry", port=port) as registry:
             tell_installation(story, registry, machine)
+            assert asked(registry, machine, "bootc upgrade") == UNMOVED
             registry.push(story.layout, "v2", NAME)
-            story.in_guest(machine, "bootc upgrade")
+            assert asked(registry, machine, "bootc upgrade") == [*UNMOVED, *changed(story.layout)]
             assert host(machine)["status"]["staged"]["image"]["version"] == "2"
+            assert asked(registry, machine, "bootc upgrade") == UNMOVED
             machine.cut()
             machine.start()
             machine.wait_up()
@@ -59,3 +65,27 @@ def test_upgrade_and_rollback_with_grub_through_resets_and_without_a_registry(
         machine.reboot()
         check_rolled_back(story, machine)
         machine.poweroff()
+
+
+def asked(registry: RegistryServer, machine: VirtualMachine, command: str) -> list[str]:
+    """What a command in the guest asks of the registry: method and last part of the path."""
+    before = len(registry.requests())
+    machine.run(command)
+    return [f"{request.method} {request.path.rpartition('/')[2]}" for request in registry.requests()[before:]]
+
+
+def changed(layout: Path) -> list[str]:
+    """What has to be fetched for version 2 by who has version 1: manifest, config and what differs."""
+    old, new = manifest_of(layout, "v1"), manifest_of(layout, "v2")
+    present = [layer["digest"] for layer in old["layers"]]
+    layers = [layer["digest"] for layer in new["layers"] if layer["digest"] not in present]
+    assert len(layers) == 1
+    return ["GET latest", f"GET {new['config']['digest']}", f"GET {layers[0]}"]
+
+
+def manifest_of(layout: Path, tag: str) -> dict[str, Any]:
+    """The manifest that a tag of an OCI layout names."""
+    entries = json.loads((layout / "index.json").read_text())["manifests"]
+    named = next(e["digest"] for e in entries if e["annotations"]["org.opencontainers.image.ref.name"] == tag)
+    found: dict[str, Any] = json.loads((layout / "blobs/sha256" / named.partition(":")[2]).read_text())
+    return found
