@@ -18,7 +18,7 @@ from typing import Any
 from bootc.cli.terminal import note
 from bootc.errors import BootcError
 from bootc.events import Event, FetchPlanned, LayerProgress, Phase, PhaseFinished, PhaseStarted
-from bootc.image import canonical_json
+from bootc.status.text import printable_json
 
 VERSION = "0.1.0"
 INTERVAL = 0.2
@@ -111,7 +111,7 @@ class JsonLines:
         if not self._is_started:
             self._is_started = True
             self._write({"type": "Start", "version": VERSION})
-        data = f"{canonical_json(line)}\n".encode()
+        data = f"{printable_json(line)}\n".encode()
         try:
             while data and not self._is_broken:
                 data = data[os.write(self._descriptor, data) :]

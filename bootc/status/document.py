@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bootc.deployment import Deployment, DeploymentId
-from bootc.image import canonical_json
 from bootc.status.model import CachedUpdate, Entry, Host, ImageStatus, UsrOverlay
+from bootc.status.text import printable_json
 
 API_VERSION = "org.containers.bootc/v1"
 KIND = "BootcHost"
@@ -26,16 +26,18 @@ def host_document(
 
 
 def to_json(document: Document) -> str:
-    """Canonical JSON: sorted keys, one line. Control characters that JSON would pass on raw are escaped, too."""
-    text = canonical_json(document)
-    return "".join(f"\\u{ord(char):04x}" if "\x7f" <= char <= "\x9f" else char for char in text)
+    """Canonical JSON: sorted keys, one line."""
+    return printable_json(document)
 
 
 def to_yaml(document: Document) -> str:
     """YAML in the order of the format's definition, without the last newline."""
     import yaml
 
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=4096).rstrip("\n")
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=4096)
+    if not text.replace("\n", "").isprintable():
+        text = yaml.safe_dump(document, sort_keys=False, width=4096)
+    return text.rstrip("\n")
 
 
 def dump_host(host: Host) -> Document:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from bootc.image import Digest, ImageSummary
+from bootc.image import Digest, ImageSummary, canonical_json
 from bootc.status.model import Entry, Host, ImageStatus, utc_time
 
 NOT_BOOTED = "System is not deployed via bootc."
@@ -153,3 +154,9 @@ def size_text(size: int) -> str:
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: control and invisible characters are shown escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def printable_json(value: object) -> str:
+    """Canonical JSON that cannot steer a terminal either: also what JSON would pass on raw is escaped."""
+    text = canonical_json(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

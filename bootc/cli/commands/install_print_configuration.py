@@ -10,7 +10,7 @@ import click
 from bootc.cli.options import GlobalOptions
 from bootc.cli.terminal import out
 from bootc.config import Config
-from bootc.image import canonical_json
+from bootc.status.text import printable_json
 
 _APPLIED_BY_INSTALL = ("kargs", "karg-deletes")
 
@@ -25,7 +25,7 @@ def command(options: GlobalOptions, is_all: bool) -> None:
     settings = Config.load(options.sysroot or Path("/"), options.config).install
     document = _document(settings)
     hidden = () if is_all else _APPLIED_BY_INSTALL
-    out(canonical_json({key: value for key, value in document.items() if key not in hidden}))
+    out(printable_json({key: value for key, value in document.items() if key not in hidden}))
 
 
 def _document(settings: attrs.AttrsInstance) -> dict[str, object]:
