@@ -216,6 +216,11 @@ class DirectoryVolume(Volume):
             found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody wants to know of steps; in long loops, announcing to nobody has its price."""
+        return self._observer is not None
+
     def announce(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
         """Tell the observer of a step that the caller takes itself, below a name that nothing refers to yet."""
         self._step(name, *paths, data=data)

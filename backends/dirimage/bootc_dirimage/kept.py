@@ -76,7 +76,7 @@ def _path(diff_id: Digest) -> PurePosixPath:
 def _compressed(stream: Readable) -> Iterator[bytes]:
     import zstandard
 
-    compressor: Any = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+    compressor: Any = zstandard.ZstdCompressor(level=_LEVEL, threads=-1).compressobj()
     while piece := stream.read(_CHUNK):
         if data := compressor.compress(piece):
             yield data

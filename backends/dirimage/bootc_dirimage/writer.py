@@ -274,7 +274,8 @@ class TreeWriter:
     # ------------------------------------------------------------ steps and failures
 
     def _step(self, name: str, *paths: bytes, data: bytes | None = None) -> None:
-        self._volume.announce(name, *(self._root / os.fsdecode(path) for path in paths), data=data)
+        if self._volume.is_observed:
+            self._volume.announce(name, *(self._root / os.fsdecode(path) for path in paths), data=data)
 
     @contextmanager
     def _explained(self, path: bytes) -> Iterator[None]:
