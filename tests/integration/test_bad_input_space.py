@@ -1,4 +1,4 @@
-"""Filesystems without room, in bytes and in inodes, at every step of an update; and such as cannot be written."""
+"""Filesystems without room, in bytes and in inodes, at every step of an update; and read-only ones."""
 
 from __future__ import annotations
 
