@@ -35,8 +35,8 @@ CONFIGURATIONS = {
         "boot: unknown table (known: bootc, install, backends, fetchers, bootloaders)",
     ),
     "unknown key": (b"[bootc]\nbakend = 'ostree'", "bootc.bakend: unknown key (did you mean backend?)"),
-    "wrong type": (b"[bootc]\ntries = '3'", "bootc.tries: must be an integer"),
-    "out of range": (b"[bootc]\ntries = 1000", "bootc.tries: 'tries' must be <= 99: 1000"),
+    "wrong type": (b"[bootc]\nparallel = '3'", "bootc.parallel: must be an integer"),
+    "out of range": (b"[bootc]\nparallel = 1000", "bootc.parallel: 'parallel' must be <= 99: 1000"),
     "a plugin's unknown key": (
         b"[fetchers.registry]\nauthfle = 'x'",
         "fetchers.registry.authfle: unknown key (did you mean authfile?)",
