@@ -21,7 +21,7 @@ from tests.unit.cli_runs import Run
 
 pytestmark = pytest.mark.root
 
-MOMENTS = 6
+MOMENTS = 4
 NEW = "staged"
 
 

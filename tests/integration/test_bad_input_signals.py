@@ -37,7 +37,7 @@ CANCELLED = re.compile(
     r"error: cancelled: (terminated|interrupted) \(run the command again; what was fetched is kept for it\)\n"
 )
 SIGTERM_MOMENTS = 12
-KILLED_AT = 10
+KILLED_AT = 8
 STEPS = "rename,renameat,renameat2,symlink,symlinkat,linkat,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync,syncfs"
 """system calls before which the process is killed: what changes names, and what makes changes last"""
 
@@ -144,7 +144,6 @@ def require_that_it_goes_on(story: Story, root: Path) -> None:
     """The same command again succeeds, and leaves nothing that the first one began."""
     again = run(story.on(root), root.parent)
     assert again.code == 0, again.err
-    assert images(root) == [NEW, "v1"]
     require_whole(root)
     kept = sorted(path.name for path in root.glob("ostree/deploy/default/deploy/*") if path.is_dir())
     assert len(kept) == 2
