@@ -68,6 +68,11 @@ class BootedSysroot:
         link = next(word for word in entry.read_text().split() if word.startswith("ostree="))
         return (self.root / link.removeprefix("ostree=/")).resolve()
 
+    @property
+    def _var(self) -> Path:
+        """What is `/var` inside."""
+        return self.root / "ostree/deploy/default/var"
+
     def command(self, *words: str) -> tuple[str, ...]:
         """The command line, for this machine, of `bootc WORDS` in there; the process that it starts becomes bootc."""
         return ("unshare", "-m", "sh", "-c", self._script(), "sh", sys.executable, "-m", "bootc", *words)
@@ -97,7 +102,7 @@ class BootedSysroot:
             "/usr": Path("/usr"),
             "/sysroot": root,
             "/boot": root / "boot",
-            "/var": root / "ostree/deploy/default/var",
+            "/var": self._var,
             "/run": self.run,
             **{str(path): path for path in self.mounts},
         }
@@ -109,5 +114,6 @@ class BootedSysroot:
         top = self.deployment
         subprocess.run(["chattr", "-i", top], check=True)
         for path in self.mounts:
-            (top / path.relative_to("/")).mkdir(parents=True, exist_ok=True)
+            below = self._var / path.relative_to("/var") if path.is_relative_to("/var") else top / path.relative_to("/")
+            below.mkdir(parents=True, exist_ok=True)
         subprocess.run(["chattr", "+i", top], check=True)
