@@ -256,3 +256,22 @@ def test_sigkill_before_any_step(world: World, story: Story, tmp_path: Path, ste
             require_whole(root)
         require_that_it_goes_on(story, root)
         subprocess.run(["ostree", "fsck", "-q", f"--repo={root}/ostree/repo"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_sigkill_leaves_no_filesystem_frozen(world: World, story: Story, tmp_path: Path) -> None:
+    """Between the freezing and the thawing by which libostree brings boot entries to the disk."""
+    with copy_mounted(world.disk, tmp_path) as root:
+        log = tmp_path / "log"
+        kill = ("-e", "trace=ioctl", "-e", "inject=ioctl:signal=SIGKILL:when=2")
+        ended = run(("strace", "-f", "-P", str(root / "boot"), *kill, "-o", str(log), *story.on(root)), tmp_path)
+        try:
+            writing = subprocess.Popen(["touch", root / "boot/written"])
+            writing.wait(20)
+        finally:
+            thawing = subprocess.run(["fsfreeze", "--unfreeze", root], capture_output=True)
+            writing.wait()
+        assert ended.code == -signal.SIGKILL
+        assert re.search(r"FIFREEZE\) += 0\n.*FITHAW\) += \?\n.*killed by SIGKILL", log.read_text())
+        assert thawing.returncode == 1, "it was thawed before"
+        (root / "boot/written").unlink()
+        require_that_it_goes_on(story, root)

@@ -19,6 +19,7 @@ from bootc_ostree.glib import OSTree, translated
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
+from bootc_ostree.thaw import thawed_after_death
 
 _LOCK = "ostree/staged-deployment-locked"
 """below /run; every version of libostree leaves a staged deployment alone while this file is there"""
@@ -106,7 +107,8 @@ class OstreeDeployer(Deployer, Pinning):
         if self._pending:
             self._write_pending(self._pending.deployment)
         else:
-            Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
+            with thawed_after_death(boot_volume(self._machine).root):
+                Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
         with self._changing() as sysroot:
             menu.normalize(boot_volume(self._machine))
             newest = sysroot.get_deployments()[0]
@@ -183,7 +185,8 @@ class OstreeDeployer(Deployer, Pinning):
         """Make this the list, in one step. Nothing is deleted here: `clean` does that."""
         options = OSTree.SysrootWriteDeploymentsOpts()
         options.do_postclean = False
-        sysroot.write_deployments_with_options(list(deployments), options, None)
+        with thawed_after_death(boot_volume(self._machine).root):
+            sysroot.write_deployments_with_options(list(deployments), options, None)
 
     def _write_pending(self, pending: OSTree.Deployment) -> None:
         with self._changing() as sysroot:
