@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,6 @@ from bootc.durable import DirectoryVolume
 from bootc_ostree.glib import GLib, OSTree
 
 _STAGING = "staging-*"
-_FLUSH_EVERY = 0.2
-"""seconds"""
 
 
 @contextmanager
@@ -30,8 +27,7 @@ def transaction(repo: OSTree.Repo, volume: DirectoryVolume) -> Iterator[dict[str
     repo.prepare_transaction(None)
     staging = set(temporary.glob(_STAGING)) - before
     try:
-        with _flushed(repo, volume):
-            yield names
+        yield names
         with _synced(repo, volume):
             repo.commit_transaction(None)
     except BaseException:
@@ -42,45 +38,6 @@ def transaction(repo: OSTree.Repo, volume: DirectoryVolume) -> Iterator[dict[str
         raise
     for name, commit in names.items():
         repo.set_ref_immediate(None, name, commit, None)
-
-
-@contextmanager
-def _flushed(repo: OSTree.Repo, volume: DirectoryVolume) -> Iterator[None]:
-    """Write to the disk what is made inside while more is made, so that there is little to wait for in the end.
-
-    Linux would begin only after seconds. What fails is raised at the end: the kernel tells it only once.
-    """
-    if repo.get_disable_fsync():
-        yield
-        return
-    flusher = _Flusher(volume)
-    flusher.start()
-    try:
-        yield
-    finally:
-        flusher.end()
-    if flusher.error:
-        raise flusher.error
-
-
-class _Flusher(threading.Thread):
-    def __init__(self, volume: DirectoryVolume) -> None:
-        super().__init__(name="ostree-flusher", daemon=True)
-        self._volume = volume
-        self._ended = threading.Event()
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            while not self._ended.wait(_FLUSH_EVERY):
-                self._volume.sync()
-        except BaseException as error:
-            self.error = error
-
-    def end(self) -> None:
-        """Come back when nothing is being written any more."""
-        self._ended.set()
-        self.join()
 
 
 @contextmanager
