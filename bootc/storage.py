@@ -127,6 +127,13 @@ class Deployer(ABC):
         """The writable /etc of a deployment, as a path of this system."""
 
     @abstractmethod
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        """What carrying the local /etc of a deployment over to this image would meet, if it were done now.
+
+        A fatal finding says that `finalize` would fail. The core asks before it stages; nothing is changed.
+        """
+
+    @abstractmethod
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         """Make a deployment that `finalize` will make the default; an earlier staged one is dropped."""
 

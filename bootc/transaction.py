@@ -19,7 +19,7 @@ from attrs import frozen
 from bootc import bootable, kargs
 from bootc.bootloader import Bootloader
 from bootc.deployment import BootMenu, Deployment, DeploymentId, KernelArguments, Slots
-from bootc.errors import BootcError, DeploymentError, ImageError, NoSpaceError
+from bootc.errors import BootcError, DeploymentError, EtcConflictError, ImageError, NoSpaceError
 from bootc.events import FetchPlanned, Milestone, MilestoneKind, Notice, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context, ImageView
@@ -215,6 +215,8 @@ class Transaction:
             bootable.find_kernel(tree, str(source.image.reference))
             self._require_accepted(view)
             wanted = request(image)
+            if wanted.merge_from:
+                self._require_mergeable(image, wanted.merge_from)
             self.hooks.prepare(view)
         with self._phase(Phase.STAGE, str(wanted.reference)):
             staged = self.backend.deployer.stage(image, wanted)
@@ -275,6 +277,15 @@ class Transaction:
         for finding in self.hooks.check_image(view):
             if finding.is_fatal:
                 raise ImageError(str(view.image.reference), f"{finding.subject}: {finding.message}")
+
+    def _require_mergeable(self, image: ImportedImage, merge_from: DeploymentId) -> None:
+        """A merge of /etc that would fail at shutdown, when nobody looks, stops the update now."""
+        findings = self.backend.deployer.preview(image, merge_from)
+        conflicts = [f"{finding.subject} {finding.message}" for finding in findings if finding.is_fatal]
+        if conflicts:
+            raise EtcConflictError(conflicts)
+        for finding in findings:
+            self.context.report(Notice(f"{finding.subject} {finding.message}"))
 
     def _finalize(self) -> None:
         with self._phase(Phase.FINALIZE):

@@ -165,6 +165,9 @@ class ToyBackend(ImageStore, Deployer):
         entry = BootEntry(id, id, "1", PurePosixPath("k"), (), KernelArguments())
         self.disk.put(f"deployment/{id}", Deployment(id, "s", image, request.reference, KernelArguments(), None, entry))
 
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        return ()
+
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         id = self.new_id(image.digest)
         self.record(id, image, request)

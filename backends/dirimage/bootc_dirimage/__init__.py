@@ -19,7 +19,7 @@ from bootc_dirimage.options import DirimageOptions
 
 @hookimpl
 def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
-    """Offer the backend. Its record declares what holds with any options; `capabilities` tells what more slots add."""
+    """Offer the backend."""
     return (
         BackendPlugin(
             name="dirimage",
@@ -28,12 +28,13 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
             open=_open,
             probe=_probe,
             state=PurePosixPath(BASE, "bootc"),
+            more_capabilities=_more_capabilities,
             bootloaders=frozenset({"systemd-boot", "none"}),
         ),
     )
 
 
-def capabilities(options: DirimageOptions) -> frozenset[Capability]:
+def _more_capabilities(options: DirimageOptions) -> frozenset[Capability]:
     """With two slots an import destroys the rollback, and nothing could be pinned."""
     return frozenset({Capability.PIN, Capability.SPARE}) if options.slots > 2 else frozenset()
 
@@ -44,7 +45,7 @@ def _open(context: Context, options: DirimageOptions) -> Backend:
     from bootc_dirimage.sysroot import Sysroot
 
     sysroot = Sysroot(context.machine, options)
-    deployer = SpareDeployer if Capability.PIN in capabilities(options) else DirimageDeployer
+    deployer = SpareDeployer if Capability.PIN in _more_capabilities(options) else DirimageDeployer
     return Backend(DirimageStore(context, options, sysroot), deployer(context, sysroot))
 
 

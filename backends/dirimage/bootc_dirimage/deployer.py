@@ -11,7 +11,6 @@ from attrs import evolve
 from bootc import etc_merge
 from bootc.deployment import Deployment, DeploymentId
 from bootc.errors import BootcError, DeploymentError, UsageError
-from bootc.events import Notice
 from bootc.hookspec import Context
 from bootc.image import ImportedImage
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
@@ -87,11 +86,12 @@ class DirimageDeployer(Deployer):
 
     # ------------------------------------------------------------ staging
 
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        return self._plan(merge_from, image.key).findings
+
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         tree = self._tree(image.key)
         found = Boot.of(tree, image, str(request.reference))
-        if request.merge_from:
-            self._preview(request.merge_from, image.key)
         self._fill_var(image.key, request.stateroot)
         record = DeploymentRecord(
             id=DeploymentId(self._sysroot.new_name(image.digest)),
@@ -192,13 +192,6 @@ class DirimageDeployer(Deployer):
             raise DeploymentError(f"deployment {origin} is gone: its /etc cannot be carried over")
         old, new = (self._volume.path(SLOTS / key / TREE / ETC) for key in (source.slot, slot))
         return etc_merge.plan(old, self.etc(origin), new)
-
-    def _preview(self, origin: DeploymentId, slot: str) -> None:
-        """What the merge would say if the system were shut down now; a conflict is known before anything is staged."""
-        plan = self._plan(origin, slot)
-        plan.require_possible()
-        for finding in plan.findings:
-            self._context.report(Notice(f"{finding.subject} {finding.message}"))
 
     def _make_etc(self, record: DeploymentRecord) -> None:
         new, home = self._volume.path(SLOTS / record.slot / TREE / ETC), DEPLOYMENTS / record.id / ETC

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import evolve, frozen
 
+from bootc import etc_merge
 from bootc.deployment import Deployment, DeploymentId
 from bootc.errors import DeploymentError
 from bootc.hookspec import Context
@@ -20,6 +21,7 @@ from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
 from bootc_ostree.thaw import thawed_after_death
+from bootc_ostree.tree import checkout_etc
 
 _LOCK = "ostree/staged-deployment-locked"
 """below /run; every version of libostree leaves a staged deployment alone while this file is there"""
@@ -65,6 +67,12 @@ class OstreeDeployer(Deployer, Pinning):
         if not path.is_dir():
             raise DeploymentError(f"deployment {deployment} has no /etc before it is made the default")
         return path
+
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        sysroot = load(self._machine)
+        origin = directory(self._machine, self._find(sysroot, merge_from))
+        with checkout_etc(sysroot.repo(), image.key) as new:
+            return etc_merge.preview_ostree(origin / "usr/etc", origin / "etc", new)
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         with self._changing() as sysroot:

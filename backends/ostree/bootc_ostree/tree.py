@@ -127,14 +127,29 @@ class DeployedTree(RootTree):
 @contextmanager
 def checkout(repo: OSTree.Repo, commit: str) -> Iterator[Path]:
     """A temporary directory with the files of a commit as hard links, and `etc` where an image has it."""
+    with _checked_out(repo, commit, OSTree.RepoCheckoutAtOptions()) as root:
+        if (root / "usr/etc").is_dir() and not (root / "etc").exists():
+            (root / "usr/etc").rename(root / "etc")
+        yield root
+
+
+@contextmanager
+def checkout_etc(repo: OSTree.Repo, commit: str) -> Iterator[Path]:
+    """A temporary directory with the /etc of a commit, as hard links. Raises StoreError if it has none."""
+    options = OSTree.RepoCheckoutAtOptions()
+    options.subpath = "/usr/etc"
+    with _checked_out(repo, commit, options) as etc:
+        yield etc
+
+
+@contextmanager
+def _checked_out(repo: OSTree.Repo, commit: str, options: OSTree.RepoCheckoutAtOptions) -> Iterator[Path]:
     holder = Path(tempfile.mkdtemp(prefix="bootc-", dir=f"{repo.get_path().get_path()}/tmp"))
     try:
         # not the directory itself: libostree's clean-up of tmp takes one with the time 0 for an old one
         root = holder / "root"
         with translated(str(root)):
-            repo.checkout_at(OSTree.RepoCheckoutAtOptions(), _AT_FDCWD, str(root), commit, None)
-        if (root / "usr/etc").is_dir() and not (root / "etc").exists():
-            (root / "usr/etc").rename(root / "etc")
+            repo.checkout_at(options, _AT_FDCWD, str(root), commit, None)
         yield root
     finally:
         shutil.rmtree(holder)
