@@ -67,6 +67,10 @@ def _fits(machine: Machine) -> None:
     return None
 
 
+def _no_more(options: object) -> frozenset[Capability]:
+    return frozenset()
+
+
 @frozen(kw_only=True)
 class Plugin(Generic[Options, Opened_co]):
     """What an offering hook answers: a name, and how to open the thing."""
@@ -81,8 +85,15 @@ class Plugin(Generic[Options, Opened_co]):
     """an attrs class with defaults for every field; its fields are the keys of the plugin's configuration table"""
     open: Callable[[Context, Options], Opened_co]
     capabilities: frozenset[Capability] = frozenset()
+    """what it can do with any options"""
+    more_capabilities: Callable[[Options], frozenset[Capability]] = _no_more
+    """what it can do besides with these options"""
     unavailable: Callable[[], str | None] = _available
     """the reason why it cannot work on this machine, or None; cheap"""
+
+    def capabilities_with(self, options: Options) -> frozenset[Capability]:
+        """All that it can do with these options."""
+        return self.capabilities | self.more_capabilities(options)
 
 
 @frozen(kw_only=True)

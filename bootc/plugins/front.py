@@ -12,7 +12,7 @@ from bootc.config import Config
 from bootc.durable import DirectoryVolume
 from bootc.errors import ConfigError, UnavailablePluginError, UnknownPluginError
 from bootc.events import Report
-from bootc.hookspec import PROJECT, BackendPlugin, BootloaderPlugin, CommandOffer, FetcherPlugin, Plugin
+from bootc.hookspec import PROJECT, BackendPlugin, BootloaderPlugin, Capability, CommandOffer, FetcherPlugin, Plugin
 from bootc.machine import Machine
 from bootc.plugins.events import EventHooks
 from bootc.plugins.loading import PluginFailure, Registered, broken_as_error, distribution_of, explain, register_all
@@ -130,9 +130,13 @@ class Plugins:
         """All that has a table in the configuration."""
         return tuple(offer.record for offer in self.offers if isinstance(offer.record, Plugin))
 
-    def describe(self) -> tuple[Description, ...]:
-        """All fetchers, backends, bootloaders and commands, by kind and name. What failed is in `failures`."""
-        return tuple(sorted((_describe(offer) for offer in self.offers), key=lambda item: (item.kind, item.name)))
+    def describe(self, config: Config | None = None) -> tuple[Description, ...]:
+        """All fetchers, backends, bootloaders and commands, by kind and name. What failed is in `failures`.
+
+        Capabilities are those with the options of `config`; without it, or where it is wrong, those with any options.
+        """
+        found = (_describe(offer, config) for offer in self.offers)
+        return tuple(sorted(found, key=lambda item: (item.kind, item.name)))
 
     def _of(self, cls: type[_Record]) -> dict[str, _Record]:
         return {offer.record.name: offer.record for offer in self.offers if isinstance(offer.record, cls)}
@@ -170,9 +174,18 @@ def _probed(plugin: Any, subject: object) -> bool:
         return bool(plugin.probe(subject))
 
 
-def _describe(offer: Offer) -> Description:
+def _describe(offer: Offer, config: Config | None) -> Description:
     record = offer.record
-    capable = sorted(item.value for item in record.capabilities) if isinstance(record, Plugin) else []
+    capable = sorted(item.value for item in _capabilities(record, config)) if isinstance(record, Plugin) else []
     reason = unavailable(record) if isinstance(record, Plugin) else None
     owner = distribution_of(offer.plugin.entry)
     return Description(offer.kind, record.name, record.summary, *owner, tuple(capable), reason)
+
+
+def _capabilities(plugin: Plugin[Any, Any], config: Config | None) -> frozenset[Capability]:
+    if config is None:
+        return plugin.capabilities
+    try:
+        return plugin.capabilities_with(config.options(plugin))
+    except (Exception, SystemExit):  # its options, or the plugin itself: to list it is possible all the same
+        return plugin.capabilities

@@ -86,7 +86,7 @@ def _plugin_defect(record: Plugin[Any, Any]) -> str | None:
     capabilities: object = record.capabilities
     if not isinstance(capabilities, frozenset) or not all(isinstance(item, Capability) for item in capabilities):
         return "capabilities is no frozenset of Capability"
-    calls: tuple[Callable[..., object], ...] = (record.open, record.unavailable)
+    calls: tuple[Callable[..., object], ...] = (record.open, record.unavailable, record.more_capabilities)
     if isinstance(record, FetcherPlugin):
         transports: object = record.transports
         if not isinstance(transports, frozenset) or not transports or not all(isinstance(t, str) for t in transports):
@@ -98,7 +98,7 @@ def _plugin_defect(record: Plugin[Any, Any]) -> str | None:
         if not isinstance(state, PurePosixPath) or state.is_absolute() or not state.parts or ".." in state.parts:
             return "state is no path below the sysroot"
     if not all(callable(call) for call in calls):
-        return "open, unavailable or probe cannot be called"
+        return "open, unavailable, more_capabilities or probe cannot be called"
     return defect(record.options)
 
 

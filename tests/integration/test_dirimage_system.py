@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from bootc_dirimage import capabilities
+from bootc_dirimage import bootc_storage_backends
 from bootc_dirimage.options import DirimageOptions
 
 from bootc.errors import DeploymentError, EtcConflictError, ImageError, StateError, StoreError
@@ -109,8 +109,9 @@ def test_with_three_slots_the_rollback_survives_staging(tmp_path: Path) -> None:
 
 
 def test_capabilities_are_what_the_slots_allow() -> None:
-    assert capabilities(DirimageOptions()) == frozenset()
-    assert capabilities(THREE) == {Capability.PIN, Capability.SPARE}
+    (plugin,) = bootc_storage_backends()
+    assert plugin.capabilities_with(DirimageOptions()) == frozenset()
+    assert plugin.capabilities_with(THREE) == {Capability.PIN, Capability.SPARE}
 
 
 def test_a_pinned_deployment_stays_until_no_slot_is_left(tmp_path: Path) -> None:

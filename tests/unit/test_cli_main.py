@@ -271,6 +271,27 @@ def test_plugins_lists_what_is_there_and_what_failed(plugins: dict[str, str]) ->
     assert [item["name"] for item in document["failures"]] == ["broken"]
 
 
+@pytest.mark.parametrize(
+    ("text", "capabilities", "said"),
+    [
+        ("slots = 2", [], ""),
+        ("slots = 3", ["pin", "spare"], ""),
+        ("slots = ", [], "warning: "),
+    ],
+    ids=["two slots", "three slots", "no configuration"],
+)
+def test_plugins_shows_what_can_be_done_as_configured(
+    tmp_path: Path, text: str, capabilities: list[str], said: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"[backends.dirimage]\n{text}\n")
+    run = bootc("--config", str(file), "plugins", "--json")
+    found = {item["name"]: item for item in json.loads(run.out)["plugins"] if item["kind"] == "backend"}
+    assert found["dirimage"]["capabilities"] == capabilities
+    assert run.err.startswith(said)
+    assert bool(run.err) == bool(said)
+
+
 def test_config_tells_where_each_value_comes_from(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[bootc]\nparallel = 5\nbackend = 'ostree'\n")

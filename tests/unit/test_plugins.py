@@ -103,6 +103,44 @@ def test_a_plugin_is_found_through_its_entry_point(site: Site) -> None:
     assert (list(plugins.fetchers()), list(plugins.backends()), list(plugins.bootloaders())) == (["good"], ["good"], [])
 
 
+VARYING = """
+@frozen
+class Options:
+    slots: int = 2
+
+def more(options):
+    if options.slots > 8: raise ValueError("too many")
+    return frozenset({Capability.PIN} if options.slots > 2 else ())
+
+@hookimpl
+def bootc_storage_backends():
+    more_of = dict(capabilities=frozenset({Capability.SPARE}), more_capabilities=more)
+    return [BackendPlugin(name="slots", summary="stores", options=Options, open=lambda c, o: None,
+                          probe=lambda volume: False, state=PurePosixPath("x/bootc"), **more_of)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "capabilities"),
+    [
+        (None, ("spare",)),
+        ("slots = 2", ("spare",)),
+        ("slots = 3", ("pin", "spare")),
+        ("slots = 'many'", ("spare",)),
+        ("slots = 9", ("spare",)),
+    ],
+    ids=["no configuration", "not enough", "enough", "wrong configuration", "the plugin fails"],
+)
+def test_capabilities_are_those_with_the_configured_options(
+    site: Site, table: str | None, capabilities: tuple[str, ...]
+) -> None:
+    site.install("slots", VARYING)
+    file = site.path / "config.toml"
+    file.write_text(f"[backends.slots]\n{table}\n")
+    config = Config.load(site.path, file) if table else None
+    assert [item.capabilities for item in site.load().describe(config)] == [capabilities]
+
+
 def test_the_group_of_this_python_is_searched(site: Site) -> None:
     site.install("good", GOOD)
 
@@ -163,7 +201,7 @@ BROKEN = {
     ),
     "probe cannot be called": (
         "@hookimpl\ndef bootc_bootloaders(): return [bootloader('x', probe=True)]",
-        "x: open, unavailable or probe cannot be called",
+        "x: open, unavailable, more_capabilities or probe cannot be called",
     ),
     "options without default": (
         "@frozen\nclass Options:\n    size: int\n@hookimpl\ndef bootc_fetchers():\n"

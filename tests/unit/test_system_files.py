@@ -11,7 +11,7 @@ from bootc.cli.completions import SHELLS, script
 from bootc.cli.main import root
 from bootc.errors import FileSystemError
 from bootc.host import KERNEL_ARGUMENT
-from bootc.system.files import UNITS, WANTS, install
+from bootc.system.files import DATA, DRACUT, INITRAMFS, INITRAMFS_TOOLS, SCRIPTS, UNITS, WANTS, install
 
 UNIT_FOLDER = files("bootc.system").joinpath("units")
 
@@ -43,8 +43,12 @@ def test_everything_lands_where_a_distribution_has_it(tmp_path: Path) -> None:
     written = install(tmp_path, {shell: script(shell, root) for shell in SHELLS})
     assert [str(path) for path in written] == [
         "usr/lib/bootc/config.d",
+        "usr/lib/bootc/initramfs/mount-root",
+        "usr/lib/bootc/initramfs/version",
         "usr/lib/bootc/install",
         "usr/lib/bootc/kargs.d",
+        "usr/lib/dracut/modules.d/90bootc-root/bootc-root.service",
+        "usr/lib/dracut/modules.d/90bootc-root/module-setup.sh",
         "usr/lib/systemd/system/basic.target.wants/bootc-finalize-staged.service",
         "usr/lib/systemd/system/bootc-fetch-apply-updates.service",
         "usr/lib/systemd/system/bootc-fetch-apply-updates.timer",
@@ -57,10 +61,21 @@ def test_everything_lands_where_a_distribution_has_it(tmp_path: Path) -> None:
         "usr/lib/systemd/system-preset/90-bootc.preset",
         "usr/share/bash-completion/completions/bootc",
         "usr/share/fish/vendor_completions.d/bootc.fish",
+        "usr/share/initramfs-tools/hooks/bootc-root",
+        "usr/share/initramfs-tools/scripts/init-bottom/bootc-root",
         "usr/share/zsh/site-functions/_bootc",
     ]
     assert all((tmp_path / path).exists() for path in written)
     assert (tmp_path / UNITS / "bootc-publish.service").stat().st_mode & 0o777 == 0o644
+    executable = {path for path in written if not (tmp_path / path).is_dir() and (tmp_path / path).stat().st_mode & 1}
+    assert executable == {*SCRIPTS.values()}
+
+
+def test_all_that_the_initramfs_needs_is_installed() -> None:
+    here = Path(str(files("bootc.system")))
+    ours = {path for path in (here / "initramfs").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    brought = {str(path.relative_to(here)) for path in ours if path.suffix not in (".py", ".md")}
+    assert brought == {*SCRIPTS, *DATA}
 
 
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
@@ -78,6 +93,14 @@ def test_damage_is_repaired(tmp_path: Path) -> None:
     install(tmp_path, {})
     assert service.read_bytes() == UNIT_FOLDER.joinpath("bootc-publish.service").read_bytes()
     assert (link / "bootc-publish.service").resolve() == service
+
+
+def test_a_script_that_lost_its_mode_gets_it_back(tmp_path: Path) -> None:
+    install(tmp_path, {})
+    script = tmp_path / SCRIPTS["initramfs/mount-root"]
+    script.chmod(0o644)
+    install(tmp_path, {})
+    assert script.stat().st_mode & 0o777 == 0o755
 
 
 def test_the_root_must_be_a_directory(tmp_path: Path) -> None:
@@ -150,4 +173,4 @@ def test_the_readme_names_every_destination() -> None:
 def install_destinations() -> set[PurePosixPath]:
     from bootc.system.files import COMPLETIONS, PRESETS
 
-    return {UNITS, PRESETS, *COMPLETIONS.values(), PurePosixPath("usr/lib/bootc")}
+    return {UNITS, PRESETS, *COMPLETIONS.values(), PurePosixPath("usr/lib/bootc"), INITRAMFS, DRACUT, INITRAMFS_TOOLS}
