@@ -98,7 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _told_of_the_end() -> Iterator[None]:
-    """SIGTERM ends a command with an error line, as SIGINT does, while nothing is going on that needs more care."""
+    """SIGTERM ends a command with an error line, as SIGINT does, while nothing is going on that needs more care.
+
+    An operation that succeeded leaves it ignored (see `Signals.active`), and so it stays until the process ends.
+    """
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
@@ -106,7 +109,8 @@ def _told_of_the_end() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from bootc.deployment import Slots
 from bootc.durable import DirectoryVolume
+from bootc.host import obey_again
 from bootc.image import Digest
 from bootc.machine import Command, Machine
 from bootc.transaction import Change, Update
@@ -56,6 +57,7 @@ def _no_longer_require(machine: Machine) -> None:
 
 def reboot() -> NoReturn:
     """Ask systemd to reboot, then wait for the end: whoever called us must not go on while the machine shuts down."""
+    obey_again()
     argv = ("systemd-run", "--quiet", "--", "systemctl", "reboot", "--message=Initiated by bootc")
     Command(argv, "reboot").run()
     while True:

@@ -10,7 +10,7 @@ from bootc.host.preparation import (
     require_no_container,
     require_root,
 )
-from bootc.host.signals import Signals
+from bootc.host.signals import Signals, obey_again
 from bootc.host.sysroot import KERNEL_ARGUMENT, Location, is_booted, locate, open_machine
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "locate",
     "lock",
     "make_writable",
+    "obey_again",
     "open_machine",
     "prepare",
     "require_no_container",

@@ -14,6 +14,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REASONS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted", signal.SIGHUP: "the terminal was closed"}
 
 
+def obey_again() -> None:
+    """Let signals end the process, as they do by default: for a process that lives on when its operation is over."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Signals:
     """One per command. Signals only set a flag, however often they come; `check_cancelled` turns it into an error."""
 
@@ -24,17 +30,24 @@ class Signals:
 
     @contextmanager
     def active(self) -> Iterator[Signals]:
-        """Note the signals in here. Those that were ignored (nohup, a shell's background job) stay so."""
+        """Note the signals in here. Those that were ignored (nohup, a shell's background job) stay so.
+
+        Once the operation succeeded they are ignored, for the rest of the process: what is in force is never called
+        cancelled. `obey_again` undoes that.
+        """
         before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._note)
         try:
-            for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
-                    signal.signal(number, self._note)
             yield self
-        finally:
+        except BaseException:
             for number, handler in before.items():
                 if handler is not None:
                     signal.signal(number, handler)
+            raise
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def check_cancelled(self) -> None:
         """Raise CancelledError if the operation shall end; call it in every long loop, from any thread."""

@@ -17,7 +17,7 @@ from bootc_ostree.options import OstreeOptions
 
 from bootc.deployment import BootEntry, BootMenu, Deployment, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
-from bootc.errors import DeploymentError, LockedError
+from bootc.errors import DeploymentError, LockedError, StoreError
 from bootc.hookspec import Capability
 from bootc.image import ImageReference, ImportedImage
 from bootc.storage import Backend, Deployer, DeployRequest, MenuFormat, Pinning
@@ -269,6 +269,22 @@ def test_local_changes_of_etc_are_merged(sysroot: Path, backend: Backend, deploy
     fresh = backend.deployer.etc(third.id)
     assert (fresh / "default").read_text() == "shipped\n"
     assert not (fresh / "local").exists()
+
+
+def test_a_merge_that_libostree_could_not_do_is_foreseen(sysroot: Path, backend: Backend, deploy: Deploy) -> None:
+    first = deploy("1")
+    (backend.deployer.etc(first.id) / "thing").write_text("a file here")
+    image = import_version(backend, "2", Tar().directory("usr/etc/thing").add("usr/etc/thing/inside"))
+    (finding,) = [found for found in backend.deployer.preview(image, first.id) if found.is_fatal]
+    assert finding.subject == "/etc/thing"
+    assert "libostree cannot merge" in finding.message
+    request = DeployRequest("default", REFERENCE, KernelArguments(), first.id)
+    with pytest.raises(StoreError):
+        backend.deployer.stage(image, request)
+    (backend.deployer.etc(first.id) / "thing").unlink()
+    assert not [found for found in backend.deployer.preview(image, first.id) if found.is_fatal]
+    backend.deployer.stage(image, request)
+    assert not [name for name in os.listdir(sysroot / "ostree/repo/tmp") if name.startswith("bootc-")]
 
 
 def test_var_is_filled_once_and_then_left_alone(sysroot: Path, deploy: Deploy) -> None:

@@ -11,7 +11,8 @@ import threading
 import pytest
 
 from bootc.errors import CancelledError
-from bootc.host import Signals
+from bootc.host import Signals, obey_again
+from bootc.host.signals import SIGNALS
 
 
 @pytest.mark.parametrize(
@@ -80,12 +81,27 @@ def test_threads_are_cancelled_too() -> None:
     assert seen == ["cancelled: terminated"]
 
 
-def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
-    with Signals().active():
-        assert signal.getsignal(signal.SIGTERM) not in before
+def _handlers() -> list[object]:
+    return [signal.getsignal(number) for number in SIGNALS]
 
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+
+def test_handlers_are_put_back_after_a_failure() -> None:
+    before = _handlers()
+    with pytest.raises(ZeroDivisionError), Signals().active():
+        assert signal.getsignal(signal.SIGTERM) not in before
+        raise ZeroDivisionError
+
+    assert _handlers() == before
+
+
+def test_what_succeeded_is_not_cancelled_any_more() -> None:
+    with Signals().active():
+        pass
+    assert _handlers() == [signal.SIG_IGN] * len(SIGNALS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    obey_again()
+    assert _handlers() == [signal.SIG_DFL] * len(SIGNALS)
 
 
 WORK = """

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from bootc.deployment import Deployment, Slots
-from bootc.errors import DeploymentError, ImageError, NoSpaceError
+from bootc.deployment import Deployment, DeploymentId, Slots
+from bootc.errors import DeploymentError, EtcConflictError, ImageError, NoSpaceError
 from bootc.events import Event, Notice
 from bootc.fetcher import Source
 from bootc.hookspec import ImageView
@@ -284,6 +284,39 @@ def test_a_fatal_finding_of_a_plugin_stops_the_update() -> None:
     with pytest.raises(ImageError, match="sshd: keys are missing"):
         _open(disk, hooks=Objecting()).upgrade(ToyFetcher(2), REFERENCE)
     assert _slots(disk).staged is None
+
+
+class Merging(ToyBackend):
+    """A toy that foresees what carrying /etc over would meet."""
+
+    def __init__(self, disk: Disk, *findings: Finding) -> None:
+        super().__init__(disk)
+        self.findings = findings
+
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        assert merge_from == self.disk.booted
+        return self.findings
+
+
+def test_a_merge_of_etc_that_would_fail_stops_the_update_before_anything_is_staged() -> None:
+    disk, _ = _booted(1)
+    conflicts = [Finding(f"/etc/{name}", "is in the way", is_fatal=True) for name in ("a", "b", "c", "d")]
+    backend = Merging(disk, Finding("/etc/e", "stays", is_fatal=False), *conflicts)
+    with pytest.raises(EtcConflictError, match=r"/etc/a is in the way; .*\(and 1 more\)") as failure:
+        _open(disk, backend=Backend(backend, backend)).upgrade(ToyFetcher(2), REFERENCE)
+    assert len(failure.value.conflicts) == 4
+    assert _slots(disk).staged is None
+
+
+def test_what_a_merge_of_etc_will_leave_aside_is_told() -> None:
+    disk, _ = _booted(1)
+    events: list[Event] = []
+    backend = Merging(disk, Finding("/etc/e", "is a socket", is_fatal=False))
+    transaction = _open(disk, backend=Backend(backend, backend))
+    transaction = evolve(transaction, context=evolve(transaction.context, report=events.append))
+    transaction.upgrade(ToyFetcher(2), REFERENCE)
+    assert Notice("/etc/e is a socket") in events
+    assert _slots(disk).staged is not None
 
 
 def test_cleaning_keeps_the_images_of_all_deployments_and_frees_the_rest() -> None:
