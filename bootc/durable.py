@@ -14,7 +14,7 @@ import secrets
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -28,7 +28,15 @@ TEMPORARY = ".bootc-tmp-"
 
 @frozen
 class Step:
-    """One state-changing operation: `name` is the system call, `paths` what it touches, `data` what is written."""
+    """One state-changing operation: `name` is the system call, `paths` what it touches, `data` what is written.
+
+    With what lay there before, a log of steps is enough to make every state again. Names, paths and data:
+    `create`, `mkdir` (octal mode), `mknod` (`mode:device`, octal and decimal), `write` (bytes that are appended),
+    `clone` (source, target; bytes that are appended from the source's beginning), `symlink` (target), `link` and
+    `rename` (old, new), `exchange` (two paths), `unlink`, `rmdir`, `chown` (`uid:gid`), `chmod` (octal), `setxattr`
+    (`name=value`), `removexattr` (name), `utimens` (nanoseconds), `fsync` and `syncfs`. An `unlink` of what is absent
+    or a directory changes nothing.
+    """
 
     volume: str
     name: str
@@ -105,6 +113,14 @@ class DirectoryVolume(Volume):
 
     def __init__(self, root: Path, name: str = "root", observer: Observer | None = None) -> None:
         self.root, self.name, self._observer = root, name, observer
+        self._prefix = PurePosixPath()
+
+    def at(self, root: Path, name: str | None = None) -> DirectoryVolume:
+        """Another directory as a volume, with the same observer; one below this volume's root is a part of it."""
+        within = root.is_relative_to(self.root)
+        other = DirectoryVolume(root, self.name if within else name or root.name, self._observer)
+        other._prefix = self._prefix / root.relative_to(self.root) if within else PurePosixPath()
+        return other
 
     def path(self, path: PurePosixPath) -> Path:
         """Where a path of the volume lies on this system."""
@@ -154,7 +170,7 @@ class DirectoryVolume(Volume):
             path = path.parent
         for directory in reversed(missing):
             with self._explained(directory):
-                self._step("mkdir", directory)
+                self._step("mkdir", directory, data=b"%o" % mode)
                 self._make_directory(directory, mode)
                 self._sync_directory(directory.parent)
 
@@ -222,7 +238,10 @@ class DirectoryVolume(Volume):
         return self._observer is not None
 
     def announce(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
-        """Tell the observer of a step that the caller takes itself, below a name that nothing refers to yet."""
+        """Tell the observer of a step that the caller takes itself, below a name that nothing refers to yet.
+
+        What failed and changed nothing is taken back by announcing an `unlink`.
+        """
         self._step(name, *paths, data=data)
 
     def _make_directory(self, path: PurePosixPath, mode: int) -> None:
@@ -251,7 +270,7 @@ class DirectoryVolume(Volume):
                         yield here / entry.name, False
 
     def _write(self, path: PurePosixPath, chunks: Iterable[bytes], mode: int) -> None:
-        self._step("create", path)
+        self._step("create", path, data=b"%o" % mode)
         descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         with open(descriptor, "wb") as file:
             for chunk in chunks:
@@ -287,7 +306,7 @@ class DirectoryVolume(Volume):
 
     def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
         if self._observer:
-            self._observer(Step(self.name, name, tuple(map(str, paths)), data))
+            self._observer(Step(self.name, name, tuple(str(self._prefix / path) for path in paths), data))
 
     @contextmanager
     def _explained(self, path: PurePosixPath, *, missing_passes: bool = False) -> Iterator[None]:
@@ -303,7 +322,9 @@ class DirectoryVolume(Volume):
         try:
             yield
         except BaseException:
-            self.path(temporary).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                self.path(temporary).unlink()
+                self._step("unlink", temporary)  # told afterwards: an observer that fails must not keep the file
             raise
 
 

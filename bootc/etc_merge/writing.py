@@ -1,8 +1,6 @@
 """Writing into a tree by descriptors: copies of nodes, with everything that makes them what they are.
 
-Each step is announced before it is taken, named as the system call, with what is written as data: `mkdir`, `create`,
-`write` (bytes), `symlink` (target), `mknod` (`mode:device`, octal and decimal), `link` (two paths), `unlink`, `rmdir`,
-`chown` (`uid:gid`), `chmod` (octal), `setxattr` (`name=value`), `removexattr` (name), `utimens` (nanoseconds).
+Each step is announced before it is taken, in the words of `bootc.durable.Step`.
 """
 
 from __future__ import annotations
@@ -77,7 +75,7 @@ class Writer:
 
     def make_directory(self, name: bytes, directory: Listing) -> Node:
         """A directory into which nobody else can look yet."""
-        with self._step(directory.shown(name), "mkdir", directory.path(name)):
+        with self._step(directory.shown(name), "mkdir", directory.path(name), data=b"700"):
             os.mkdir(name, 0o700, dir_fd=directory.descriptor)
         return _found(directory, name)
 
@@ -128,7 +126,7 @@ class Writer:
     def _copy_bytes(self, source: Node, directory: Listing) -> None:
         path, shown = directory.path(source.name), directory.shown(source.name)
         with source.open() as file:
-            with self._step(shown, "create", path):
+            with self._step(shown, "create", path, data=b"600"):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                 descriptor = os.open(source.name, flags, 0o600, dir_fd=directory.descriptor)
             with os.fdopen(descriptor, "wb", buffering=0) as copy:
@@ -138,12 +136,12 @@ class Writer:
                             chunk = chunk[copy.write(chunk) :]
 
     def _make_special(self, source: Node, directory: Listing) -> bool:
-        status = source.status
-        data = b"%o:%d" % (status.st_mode, status.st_rdev)
-        with self._step(directory.shown(source.name), "mknod", directory.path(source.name), data=data):
+        mode, device, path = source.kind | 0o600, source.status.st_rdev, directory.path(source.name)
+        with self._step(directory.shown(source.name), "mknod", path, data=b"%o:%d" % (mode, device)):
             try:
-                os.mknod(source.name, source.kind | 0o600, status.st_rdev, dir_fd=directory.descriptor)
+                os.mknod(source.name, mode, device, dir_fd=directory.descriptor)
             except PermissionError:
+                self.observe("unlink", (path,), None)
                 self.findings.add(Reason.NO_DEVICE, source.path)
                 return False
         return True

@@ -46,7 +46,8 @@ def writer(root: Path, other: Path | None = None, *, links: bool = False) -> Ite
     root.mkdir(mode=0o700)
     with ExitStack() as stack:
         made = stack.enter_context(Directories(root))
-        sharing = Sharing(stack.enter_context(Directories(other)), links=links) if other else None
+        shared = stack.enter_context(Directories(other)) if other else None
+        sharing = Sharing(shared, PurePosixPath(other.name), links=links) if other and shared else None
         yield TreeWriter(DirectoryVolume(root.parent), PurePosixPath(root.name), made, sharing)
 
 

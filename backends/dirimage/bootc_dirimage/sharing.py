@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from bootc.layers import Entry
 from bootc_dirimage.descriptors import Directories, by_descriptor
@@ -34,10 +35,10 @@ class Twin:
 
 
 class Sharing:
-    """Finds twins in another tree, and lets a new file share their data."""
+    """Finds twins in another tree, which lies at `root` of the volume, and lets a new file share their data."""
 
-    def __init__(self, other: Directories, *, links: bool) -> None:
-        self._other, self.links = other, links
+    def __init__(self, other: Directories, root: PurePosixPath, *, links: bool) -> None:
+        self._other, self.root, self.links = other, root, links
         self._can_clone = not links
         self._linked: set[int] = set()
 
@@ -62,19 +63,21 @@ class Sharing:
         finally:
             os.close(descriptor)
 
-    def link(self, twin: Twin, entry: Entry, directory: int) -> bool:
-        """Make the new file a hard link to its twin, if all else is alike too. Each twin is linked once: two files of
-        the image stay two."""
+    def can_link(self, twin: Twin, entry: Entry) -> bool:
+        """Whether the new file may be a hard link to its twin: all else is alike too, and no other file of the image
+        was linked to it."""
         status = os.fstat(twin.descriptor)
-        if status.st_ino in self._linked or not _is_alike(twin, status, entry):
-            return False
+        return self.links and status.st_ino not in self._linked and _is_alike(twin, status, entry)
+
+    def link(self, twin: Twin, entry: Entry, directory: int) -> bool:
+        """Make the new file a hard link to its twin. False if the filesystem allows no more links."""
         try:
             os.link(twin.name, entry.name, src_dir_fd=twin.directory, dst_dir_fd=directory, follow_symlinks=False)
         except OSError as error:
             if error.errno in (errno.EMLINK, errno.EXDEV, errno.EPERM):
                 return False
             raise
-        self._linked.add(status.st_ino)
+        self._linked.add(os.fstat(twin.descriptor).st_ino)
         return True
 
     def fill(self, twin: Twin, size: int, target: int) -> None:

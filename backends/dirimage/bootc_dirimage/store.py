@@ -160,7 +160,7 @@ class DirimageStore(ImageStore):
             other = stack.enter_context(Directories(self._volume.path(SLOTS / slots[0] / TREE)))
         except OSError as error:
             raise explain(error, str(self._volume.path(SLOTS / slots[0] / TREE))) from error
-        return Sharing(other, links=self._options.share == "hardlink")
+        return Sharing(other, SLOTS / slots[0] / TREE, links=self._options.share == "hardlink")
 
     def _check_file(self, key: str, digest: bytes, path: bytes) -> Iterator[Finding]:
         where = os.fsencode(self._volume.path(SLOTS / key / TREE)) + b"/" + path

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from attrs import evolve, frozen
 
 from bootc.deployment import DeploymentId, KernelArguments
-from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
 from bootc.host import KERNEL_ARGUMENT
 from bootc.image import Digest
@@ -49,7 +48,7 @@ class Sysroot:
     def __init__(self, machine: Machine, options: DirimageOptions) -> None:
         self.machine, self.options = machine, options
         self.volume = machine.sysroot
-        self._run = DirectoryVolume(machine.run, "run") if machine.run else None
+        self._run = self.volume.at(machine.run, "run") if machine.run else None
         self._pending: Staged | None = None
 
     def state(self) -> State:

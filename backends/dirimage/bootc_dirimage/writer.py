@@ -33,7 +33,7 @@ _DEVICES = {EntryKind.CHARACTER: stat.S_IFCHR, EntryKind.BLOCK: stat.S_IFBLK, En
 
 class TreeWriter:
     """Writes one tree below `root`, an empty directory of the volume. Each step is announced to the volume's observer,
-    named as the system call."""
+    in the words of `bootc.durable.Step`."""
 
     def __init__(
         self, volume: DirectoryVolume, root: PurePosixPath, made: Directories, sharing: Sharing | None
@@ -81,8 +81,9 @@ class TreeWriter:
                 self._set_metadata(entry, directory)
             case EntryKind.CHARACTER | EntryKind.BLOCK | EntryKind.FIFO:
                 directory, mode = self._cleared(entry), _DEVICES[entry.kind] | 0o600
-                self._step("mknod", entry.path)
-                os.mknod(entry.name, mode, os.makedev(*entry.device), dir_fd=directory)
+                device = os.makedev(*entry.device)
+                self._step("mknod", entry.path, data=b"%o:%d" % (mode, device))
+                os.mknod(entry.name, mode, device, dir_fd=directory)
                 self._set_metadata(entry, directory)
 
     def _put_directory(self, entry: Entry) -> None:
@@ -98,7 +99,7 @@ class TreeWriter:
             self._remove(directory, entry.path)
         except FileNotFoundError:
             pass
-        self._step("mkdir", entry.path)
+        self._step("mkdir", entry.path, data=b"700")
         os.mkdir(entry.name, 0o700, dir_fd=directory)
         return True
 
@@ -120,10 +121,13 @@ class TreeWriter:
         self._digests[status.st_ino] = digest.digest()
 
     def _linked(self, twin: Twin, entry: Entry, directory: int) -> bool:
-        if self._sharing is None or not self._sharing.links:
+        if self._sharing is None or not self._sharing.can_link(twin, entry):
             return False
-        self._step("link", entry.path)
-        return self._sharing.link(twin, entry, directory)
+        self._step_from_twin("link", entry.path)
+        if self._sharing.link(twin, entry, directory):
+            return True
+        self._step("unlink", entry.path)
+        return False
 
     def _write_file(
         self,
@@ -135,11 +139,11 @@ class TreeWriter:
         measure: Callable[[bytes], None],
     ) -> None:
         """A new file: what is alike in its twin, the piece that is not, and what the layer still holds."""
-        self._step("create", entry.path)
+        self._step("create", entry.path, data=b"600")
         target = os.open(entry.name, _CREATE, 0o600, dir_fd=directory)
         try:
             if twin and self._sharing:
-                self._step("clone", entry.path)
+                self._step_from_twin("clone", entry.path, data=b"%d" % twin.same)
                 self._sharing.fill(twin, entry.size, target)
             position = twin.same if twin else 0
             while piece := rest or content.read(_CHUNK):
@@ -216,15 +220,15 @@ class TreeWriter:
     def _set_metadata(self, entry: Entry, directory: int, extra: Mapping[bytes, bytes] | None = None) -> None:
         """Owner, mode, attributes and time, in an order in which none undoes another."""
         name, path = entry.name or b".", by_descriptor(directory, entry.name or b".")
-        self._step("chown", entry.path)
+        self._step("chown", entry.path, data=b"%d:%d" % (entry.uid, entry.gid))
         os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.kind is not EntryKind.SYMLINK:
-            self._step("chmod", entry.path)
+            self._step("chmod", entry.path, data=b"%o" % entry.mode)
             os.chmod(path, entry.mode)
         for key, value in {**entry.xattrs, **(extra or {})}.items():
-            self._step("setxattr", entry.path)
+            self._step("setxattr", entry.path, data=key + b"=" + value)
             os.setxattr(path, key, value, follow_symlinks=False)
-        self._step("utimens", entry.path)
+        self._step("utimens", entry.path, data=b"%d" % entry.mtime)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=directory, follow_symlinks=False)
 
     def _complete(self, path: bytes, directory: int, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
@@ -267,15 +271,21 @@ class TreeWriter:
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
         if context := label(_image_path(path), mode):
             with self._explained(path):
-                self._step("setxattr", path)
-                at = by_descriptor(directory, name)
-                os.setxattr(at, _SELINUX, context.encode() + b"\0", follow_symlinks=False)
+                value = context.encode() + b"\0"
+                self._step("setxattr", path, data=_SELINUX + b"=" + value)
+                os.setxattr(by_descriptor(directory, name), _SELINUX, value, follow_symlinks=False)
 
     # ------------------------------------------------------------ steps and failures
 
     def _step(self, name: str, *paths: bytes, data: bytes | None = None) -> None:
         if self._volume.is_observed:
             self._volume.announce(name, *(self._root / os.fsdecode(path) for path in paths), data=data)
+
+    def _step_from_twin(self, name: str, path: bytes, data: bytes | None = None) -> None:
+        """A step whose first path is that of the twin, in the other tree."""
+        if self._sharing and self._volume.is_observed:
+            relative = os.fsdecode(path)
+            self._volume.announce(name, self._sharing.root / relative, self._root / relative, data=data)
 
     @contextmanager
     def _explained(self, path: bytes) -> Iterator[None]:
