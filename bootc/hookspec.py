@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pluggy
-from attrs import field, frozen
+from attrs import frozen
 
 from bootc.bootloader import Bootloader
 from bootc.deployment import Deployment
@@ -119,8 +119,8 @@ class BackendPlugin(Plugin[Options, Backend]):
     """where the core keeps its records on a sysroot of this backend"""
     writes: str = "recorded"
     """`recorded`: all changes go through volumes; `opaque`: a library makes them"""
-    bootloaders: frozenset[str] = field(factory=frozenset)
-    """names of bootloaders that are known to work with it"""
+    bootloaders: tuple[str, ...] = ()
+    """names of bootloaders that are known to work with it, the usual one first; empty: not known"""
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from attrs import field, frozen
 
@@ -16,6 +17,7 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import TargetError
 from bootc.events import Notice
 from bootc.fetcher import Source
+from bootc.hookspec import BackendPlugin
 from bootc.image import ImageReference
 from bootc.install import InstallRequest, install
 from bootc.machine import Filesystem, Firmware, Machine
@@ -84,6 +86,7 @@ class _Plan:
     source: Source
     options: InstallOptions
     target: ImageReference
+    backend: BackendPlugin[Any] = field(kw_only=True)
     bootloader: str = field(kw_only=True)
 
 
@@ -134,19 +137,22 @@ def _planned(session: Session, options: InstallOptions) -> Iterator[_Plan]:
     if options.enforce_signature_policy or session.config.install.enforce_container_sigpolicy:
         target = ImageReference.of(target.name, target.transport, "containerPolicy")
     bootloader = options.bootloader or session.config.settings.bootloader or session.config.install.bootloader
+    if bootloader:
+        session.plugins.bootloader(bootloader)
     session.new_backend()
-    session.plugins.bootloader(bootloader or DEFAULT_BOOTLOADER)
     with session.fetcher(source) as fetcher, fetcher.resolve(source, platform.current()) as opened:
         bootable.check_image(opened.image, platform.current())
         session.report(Notice(f"Installing image: {source}"))
         session.report(Notice(f"Digest: {opened.image.digest}"))
-        yield _Plan(session, opened, options, target.canonical, bootloader=bootloader or DEFAULT_BOOTLOADER)
+        backend = session.new_backend(opened.image)
+        chosen = bootloader or next(iter(backend.bootloaders), DEFAULT_BOOTLOADER)
+        yield _Plan(session, opened, options, target.canonical, backend=backend, bootloader=chosen)
 
 
 def _require_pair(plan: _Plan, filesystem: Filesystem, ways: frozenset[Firmware]) -> None:
     """Refuse what could not start, before anything is written."""
     machine = Machine(DirectoryVolume(Path("/")), PurePosixPath(), filesystem=filesystem, firmware=ways)
-    plan.session.require_pair(plan.bootloader, machine)
+    plan.session.require_pair(plan.backend, plan.bootloader, machine)
 
 
 def _install(
@@ -163,9 +169,10 @@ def _install(
         root_ssh_keys=options.root_ssh_keys,
         stateroot=options.stateroot or settings.stateroot or "default",
     )
-    with plan.session.installer(root, plan.bootloader, _firmware(root, prepared), prepared) as transaction:
+    ways = _firmware(root, prepared)
+    with plan.session.installer(root, plan.backend, plan.bootloader, ways, prepared) as transaction:
         install(transaction, plan.source, request)
-        plan.session.record_installation(transaction, plan.bootloader, request.stateroot)
+        plan.session.record_installation(transaction, plan.backend.name, plan.bootloader, request.stateroot)
     image = plan.source.image
     return Installed(str(image.reference), str(image.digest), plan.bootloader, plan.target)
 

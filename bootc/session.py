@@ -22,7 +22,7 @@ from bootc.events import Report
 from bootc.fetcher import Fetcher, Source
 from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
 from bootc.host import Lock, Signals, is_booted, locate
-from bootc.image import ImageReference
+from bootc.image import Image, ImageReference
 from bootc.machine import Firmware, Machine
 from bootc.plugins import Plugins
 from bootc.state import State, System, find_system
@@ -31,6 +31,8 @@ from bootc.streams import FetchedLayers
 from bootc.transaction import Transaction
 
 DEFAULT_BACKEND = "ostree"
+BACKEND_LABEL = "containers.bootc.backend"
+"""by this label an image says with which backend it wants to be installed"""
 SPOOL_AGE = 7 * 24 * 3600.0
 """seconds that an unfinished download is kept for resuming"""
 
@@ -134,33 +136,37 @@ class Session:
 
     # ------------------------------------------------------------ new systems
 
-    def new_backend(self) -> BackendPlugin[Any]:
-        """The backend to install with: command line, then configuration, then ostree."""
-        return self.plugins.backend(self.config.settings.backend or DEFAULT_BACKEND)
+    def new_backend(self, image: Image | None = None) -> BackendPlugin[Any]:
+        """The backend to install with: command line, then configuration, then the image's label, then ostree."""
+        wish = image.labels.get(BACKEND_LABEL) if image else None
+        return self.plugins.backend(self.config.settings.backend or wish or DEFAULT_BACKEND)
 
-    def require_pair(self, bootloader: str, machine: Machine) -> None:
+    def require_pair(self, backend: BackendPlugin[Any], bootloader: str, machine: Machine) -> None:
         """Raise UnsupportedPairError if backend, bootloader, firmware and filesystem do not go together."""
-        backend, plugin = self.new_backend(), self.plugins.bootloader(bootloader)
+        plugin = self.plugins.bootloader(bootloader)
         if backend.bootloaders and bootloader not in backend.bootloaders:
             raise UnsupportedPairError(bootloader, f"does not work with backend {backend.name!r}")
         plugin.require(machine)
 
     @contextmanager
     def installer(
-        self, root: Path, bootloader: str, firmware: frozenset[Firmware], prepared: PreparedDisk | None = None
+        self,
+        root: Path,
+        plugin: BackendPlugin[Any],
+        bootloader: str,
+        firmware: frozenset[Firmware],
+        prepared: PreparedDisk | None = None,
     ) -> Iterator[Transaction]:
         """A transaction on a target that has no system yet."""
-        plugin = self.new_backend()
         with ExitStack() as stack:
             machine = Machine(DirectoryVolume(root), plugin.state, firmware=firmware)
             machine = self._with_disk(machine, stack, prepared)
-            self.require_pair(bootloader, machine)
+            self.require_pair(plugin, bootloader, machine)
             yield self._transaction(machine, plugin, self.plugins.bootloader(bootloader), None)
 
-    def record_installation(self, transaction: Transaction, bootloader: str, stateroot: str) -> None:
+    def record_installation(self, transaction: Transaction, backend: str, bootloader: str, stateroot: str) -> None:
         """Write how the target was installed; the last step of an installation."""
         machine = transaction.context.machine
-        backend = self.new_backend().name
         system = System(backend=backend, bootloader=bootloader, firmware=machine.firmware, stateroot=stateroot)
         State.of(machine).write_system(system)
 

@@ -52,6 +52,13 @@ _OPTIONS = (
         "--karg-delete", "karg_deletes", multiple=True, metavar="KEY[=VALUE]", help="Remove kernel arguments first."
     ),
     click.option("--stateroot", metavar="NAME", help="Owner of /var and its deployments.  [default: default]"),
+    click.option(
+        "--backend",
+        "own_backend",
+        metavar="NAME",
+        help="Storage backend; default: configuration, then the image's label, then ostree.",
+    ),
+    click.option("--composefs-backend", is_flag=True, help="The same as --backend composefs."),
     click.option("--bootloader", "own_bootloader", metavar="NAME", help="Bootloader to install; see `bootc plugins`."),
     click.option(
         "--root-ssh-authorized-keys",
@@ -71,7 +78,8 @@ def install_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def wrapper(options: GlobalOptions, **values: Any) -> None:
-        options = evolve(options, authfile=values.pop("authfile"))
+        backend = _backend(options, values.pop("own_backend"), values.pop("composefs_backend"))
+        options = evolve(options, authfile=values.pop("authfile"), backend=backend)
         is_checked = values.pop("run_fetch_check")
         chosen = _chosen(options, values)
         function(options, chosen, is_checked, **values)
@@ -99,6 +107,14 @@ def prepared(options: GlobalOptions, chosen: InstallOptions, is_checked: bool) -
 def announce(installed: Installed) -> None:
     """The last lines."""
     out_lines((f"Bootloader: {installed.bootloader}", "Installation complete!"))
+
+
+def _backend(options: GlobalOptions, own: str | None, is_composefs: bool) -> str | None:
+    """The one backend that the options name, however often."""
+    named = {name for name in (options.backend, own, "composefs" if is_composefs else None) if name}
+    if len(named) > 1:
+        raise UsageError(f"several backends are chosen: {', '.join(sorted(named))}")
+    return next(iter(named), None)
 
 
 def _chosen(options: GlobalOptions, values: dict[str, Any]) -> InstallOptions:

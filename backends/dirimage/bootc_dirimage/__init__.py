@@ -29,7 +29,7 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
             probe=_probe,
             state=PurePosixPath(BASE, "bootc"),
             more_capabilities=_more_capabilities,
-            bootloaders=frozenset({"systemd-boot", "none"}),
+            bootloaders=("systemd-boot", "none"),
         ),
     )
 

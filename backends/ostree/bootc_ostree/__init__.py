@@ -38,7 +38,7 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
             probe=_probe,
             state=PurePosixPath("ostree/bootc"),
             writes="opaque",
-            bootloaders=frozenset({"grub", "systemd-boot", "none"}),
+            bootloaders=("grub", "systemd-boot", "none"),
         ),
     )
 
