@@ -1,8 +1,12 @@
-"""From the registry to a deployed system: ours against `podman pull`, and other yardsticks, in interleaved rounds.
+"""From the registry to a deployed system: each backend against `podman pull` and other yardsticks, in turns.
 
-usage: bench/import.py [--rounds N] [--layout DIR] [--tag TAG]     as root; prints medians and ratios
+usage: bench/import.py [--rounds N] [--layout DIR] [--tag TAG] [--backend NAME ...] [--filesystem ext4|xfs]
+as root; prints medians and ratios
 
-Each measurement has an ext4 of its own, fresh, in a file: on one filesystem, what an earlier round removed slows down
+Each backend does three things in a row: it gets an image into an empty system (fresh), another one of which one layer
+is different (changed), and the second one again, under another name (again). Bytes are those that reached the disk.
+
+Each group has a filesystem of its own, fresh, in a file: on one filesystem, what an earlier round removed slows down
 the next one's new files (ext4 avoids inodes that were freed in the last minutes).
 """
 
@@ -19,7 +23,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,7 +34,13 @@ from tests.servers import RegistryServer
 from tests.vm.story import build_image
 
 NAME = "bench:latest"
-DISK_SIZE = 4 << 30
+CHANGED, AGAIN = "bench:changed", "bench:again"
+BACKENDS = ("ostree", "composefs", "dirimage")
+DISK_SIZE = 6 << 30
+SECTOR = 512
+CHANGE = 5_000_000
+"""bytes in the one layer that differs"""
+DERIVE = Path(__file__).resolve().parents[1] / "images/debian/derive.py"
 
 
 def run(*argv: str, **options: object) -> None:
@@ -60,24 +73,18 @@ class Bench:
             self.tars.append(tar)
         shutil.rmtree(layout)
 
-    def prepare_ours(self, work: Path) -> None:
-        """An empty sysroot."""
-        run("ostree", "admin", "init-fs", "--modern", str(work))
-        run("ostree", "admin", "os-init", f"--sysroot={work}", "default")
+    def bootc(self, *words: str) -> None:
+        """Run our command with the registry's address in its configuration."""
+        run(sys.executable, "-m", "bootc", "--config", str(self.config), "--fetcher", "registry", *words)
 
-    def ours(self, work: Path) -> None:
-        """Fetch, import, merge and deploy."""
-        base = [sys.executable, "-m", "bootc", "--config", str(self.config), "--sysroot", str(work)]
-        run(
-            *base,
-            "--fetcher",
-            "registry",
-            "--bootloader",
-            "none",
-            "switch",
-            "--quiet",
-            self.image.removeprefix("docker://"),
-        )
+    def install(self, work: Path, backend: str) -> None:
+        """Fetch, import and deploy into an empty filesystem."""
+        options = ("--backend", backend, "--bootloader", "none", "--source-imgref", self.image, "--skip-finalize")
+        self.bootc("install", "to-filesystem", *options, str(work))
+
+    def switch(self, work: Path, name: str) -> None:
+        """Deploy another image on that system."""
+        self.bootc("--sysroot", str(work), "switch", "--quiet", f"{self.registry.address}/{name}")
 
     def podman(self, work: Path) -> None:
         """`podman pull` into an empty store."""
@@ -102,13 +109,19 @@ class Bench:
         run("sync", "-f", str(work))
 
 
+MKFS = {
+    "ext4": ("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"),
+    "xfs": ("mkfs.xfs", "-q", "-K", "-m", "reflink=1"),
+}
+
+
 @contextmanager
-def fresh_filesystem(folder: Path) -> Iterator[Path]:
-    """An empty ext4 on a loop device, with nothing left to be done in the background."""
+def fresh_filesystem(folder: Path, kind: str) -> Iterator[Path]:
+    """An empty one on a loop device, with nothing left to be done in the background."""
     disk, work = folder / "disk", folder / "work"
     work.mkdir()
     run("fallocate", "-l", str(DISK_SIZE), str(disk))
-    run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", str(disk))
+    run(*MKFS[kind], str(disk))
     run("mount", "-o", "loop", str(disk), str(work))
     try:
         yield work
@@ -118,24 +131,74 @@ def fresh_filesystem(folder: Path) -> Iterator[Path]:
         work.rmdir()
 
 
-def measure(bench: Bench, step: Callable[[Path], None], prepare: Callable[[Path], None] | None) -> float:
-    """Seconds of one run; what is still to be written from before is written first."""
-    with fresh_filesystem(bench.folder) as work:
-        if prepare:
-            prepare(work)
-        os.sync()
-        started = time.perf_counter()
-        step(work)
-        return time.perf_counter() - started
+@frozen
+class Measured:
+    """What one step took."""
+
+    seconds: float
+    bytes: int
+    """written to the disk, by the end of the step and of a sync after it"""
 
 
-def report(times: dict[str, list[float]], base: str) -> None:
-    """Medians, spread, and each as a ratio of the base."""
-    floor = statistics.median(times[base])
-    for name, values in times.items():
-        median = statistics.median(values)
-        spread = f"{min(values):.2f}..{max(values):.2f}"
-        print(f"{name:34} {median:7.2f} s   {spread:>14}   {median / floor:5.2f} x {base}")
+def written(work: Path) -> int:
+    """Bytes written to the filesystem's device so far (Documentation/block/stat)."""
+    device = os.stat(work).st_dev
+    fields = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()
+    return int(fields[6]) * SECTOR
+
+
+def measure(work: Path, step: Callable[[Path], None]) -> Measured:
+    """One step; what is still to be written from before is written first."""
+    os.sync()
+    before, started = written(work), time.perf_counter()
+    step(work)
+    seconds = time.perf_counter() - started
+    run("sync", "-f", str(work))
+    return Measured(seconds, written(work) - before)
+
+
+def steps_of(bench: Bench, backends: Sequence[str]) -> list[list[tuple[str, Callable[[Path], None]]]]:
+    """Groups of steps; each group begins with an empty filesystem."""
+    groups: list[list[tuple[str, Callable[[Path], None]]]] = [
+        [("podman pull", bench.podman)],
+        [("GNU tar and syncfs", bench.tar)],
+        [("skopeo copy to oci:", bench.skopeo)],
+        [("ostree commit, layers as tar", bench.ostree_commit)],
+    ]
+    for backend in backends:
+        groups.append(
+            [
+                (f"{backend}: fresh", partial(bench.install, backend=backend)),
+                (f"{backend}: changed", partial(bench.switch, name=CHANGED)),
+                (f"{backend}: again", partial(bench.switch, name=AGAIN)),
+            ]
+        )
+    return groups
+
+
+def report(found: dict[str, list[Measured]], *bases: str) -> None:
+    """Medians, spread, bytes, and the time as a ratio of each base."""
+    floors = [statistics.median(one.seconds for one in found[base]) for base in bases]
+    print(f"{'':30} {'seconds':>8}   {'':16} {'MB written':>10}   " + "   ".join(f"x {base}" for base in bases))
+    for name, values in found.items():
+        times = [one.seconds for one in values]
+        median, size = statistics.median(times), statistics.median(one.bytes for one in values)
+        ratios = "".join(f"{median / floor:{len(base) + 2}.2f}   " for base, floor in zip(bases, floors, strict=True))
+        spread = f"({min(times):.2f}..{max(times):.2f})"
+        print(f"{name:30} {median:8.2f}   {spread:16} {size / 1e6:10.1f}   {ratios}")
+
+
+def publish(folder: Path, registry: RegistryServer, layout: Path, tag: str) -> None:
+    """The image, one with another last layer, and that one under a second name."""
+    copy, tree = folder / "changed", folder / "tree"
+    shutil.copytree(layout, copy)
+    (tree / "usr/share/changed").mkdir(parents=True)
+    for number in range(100):
+        (tree / f"usr/share/changed/{number}").write_bytes(os.urandom(CHANGE // 100))
+    run("/usr/bin/python3", str(DERIVE), str(copy), tag, "changed", str(tree))
+    registry.push(copy, tag, NAME)
+    for name in (CHANGED, AGAIN):
+        registry.push(copy, "changed", name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,27 +206,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--layout", type=Path, help="an OCI layout; default: the sample image is built")
     parser.add_argument("--tag", default="v1")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="default: all of them")
+    parser.add_argument("--filesystem", choices=MKFS, default="ext4")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bootc-bench-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
         layout = given.layout or build_image(folder, "trixie", 5000)
         with RegistryServer(folder / "registry") as registry:
-            registry.push(layout, given.tag, NAME)
+            publish(folder, registry, layout, given.tag)
             bench = Bench(folder, registry)
             bench.decompress()
-            steps = {
-                "bootc: registry to deployed": (bench.ours, bench.prepare_ours),
-                "podman pull": (bench.podman, None),
-                "skopeo copy to oci:": (bench.skopeo, None),
-                "ostree commit, layers as tar": (bench.ostree_commit, None),
-                "GNU tar and syncfs": (bench.tar, None),
-            }
-            times: dict[str, list[float]] = {name: [] for name in steps}
+            groups = steps_of(bench, given.backend or BACKENDS)
+            found: dict[str, list[Measured]] = {name: [] for group in groups for name, _ in group}
             for number in range(given.rounds):
-                for name, (step, prepare) in steps.items():
-                    times[name].append(measure(bench, step, prepare))
-                print(f"round {number + 1}: " + ", ".join(f"{values[-1]:.2f}" for values in times.values()), flush=True)
-            report(times, "podman pull")
+                for group in groups:
+                    with fresh_filesystem(bench.folder, given.filesystem) as work:
+                        for name, step in group:
+                            found[name].append(measure(work, step))
+                line = ", ".join(f"{values[-1].seconds:.2f}" for values in found.values())
+                print(f"round {number + 1}: {line}", flush=True)
+            report(found, "podman pull", "GNU tar and syncfs")
             print("load average: " + ", ".join(f"{load:.1f}" for load in os.getloadavg()))
 
 
