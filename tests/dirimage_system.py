@@ -13,9 +13,8 @@ from pathlib import Path
 
 from attrs import define, field
 from bootc_dirimage import bootc_storage_backends
-from bootc_dirimage.layout import DEPLOYMENTS, SLOTS, TREE
+from bootc_dirimage.layout import LAYOUT, SLOTS, TREE
 from bootc_dirimage.options import DirimageOptions
-from bootc_dirimage.records import DeploymentRecord
 
 from bootc import platform
 from bootc.bootloader import Bootloader
@@ -30,6 +29,7 @@ from bootc.image import Descriptor, Image, ImageReference
 from bootc.install import InstallRequest, install
 from bootc.machine import Machine
 from bootc.platform import Platform
+from bootc.roots import DeploymentRecord
 from bootc.state import State
 from bootc.storage import Backend
 from bootc.system.initramfs import MARKER
@@ -179,13 +179,13 @@ class System:
 
     def tree(self, deployment: str) -> Path:
         """The image's files of a deployment."""
-        record = DeploymentRecord.read(DirectoryVolume(self.root), DeploymentId(deployment))
+        record = DeploymentRecord.read(DirectoryVolume(self.root), LAYOUT, DeploymentId(deployment))
         assert record is not None, f"{deployment} has no record"
-        return self.root / SLOTS / record.slot / TREE
+        return self.root / SLOTS / record.image / TREE
 
     def etc(self, deployment: str) -> Path:
         """The /etc of a deployment."""
-        return self.root / DEPLOYMENTS / deployment / "etc"
+        return self.root / LAYOUT.deployments / deployment / "etc"
 
     def names(self, directory: str) -> list[str]:
         """What lies in a directory of the backend."""

@@ -95,7 +95,7 @@ def test_the_root_is_put_together_by_the_plan(tmp_path: Path) -> None:
         (None, "", "there is no mount plan deployments/1/mounts"),
         (b"", "", "deployments/1/mounts is no mount plan"),
         (b"something else\n", "", "deployments/1/mounts is no mount plan"),
-        (PLAN.replace(b"plan 1", b"plan 2"), "", "the mount plan has version 2, this initramfs knows 1"),
+        (PLAN.replace(b"plan 1", b"plan 9"), "", "the mount plan has version 9, this initramfs knows 2"),
         (PLAN + b"swap x y\n", "", "the mount plan has an unknown line: swap"),
         (PLAN.splitlines(keepends=True)[0], "", "the mount plan has no root"),
         (PLAN.replace(b"var/default", b"../outside"), "", "the plan names ../outside, which is no plain path"),

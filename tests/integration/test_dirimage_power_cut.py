@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from attrs import define, field
-from bootc_dirimage.layout import DEPLOYMENTS, VAR
+from bootc_dirimage.layout import LAYOUT
 from bootc_dirimage.options import DirimageOptions
 
 from bootc.durable import DirectoryVolume, Step
@@ -152,11 +152,11 @@ def require_whole(system: System) -> None:
         assert normal_form(tree) == WHOLE[label], f"version {label} is not whole"
         assert (tree / "usr/lib/large").stat().st_size == 9999 * 25
         assert (system.etc(entry.deployment) / "version").read_text() == f"image {label}\n"
-        plan = (system.root / DEPLOYMENTS / entry.deployment / "mounts").read_text()
+        plan = (system.root / LAYOUT.deployments / entry.deployment / "mounts").read_text()
         sources = [PurePosixPath(line.split()[1]) for line in plan.splitlines()[1:]]
         assert len(sources) == 3
         assert all((system.root / source).is_dir() for source in sources)
-    assert (system.root / VAR / "default/lib/data/file").exists()
+    assert (system.root / LAYOUT.var / "default/lib/data/file").exists()
 
 
 WHOLE: dict[str, object] = {}

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from bootc_dirimage.deployer import DirimageDeployer
 from bootc_dirimage.descriptors import Directories
+from bootc_dirimage.images import SlotImages
+from bootc_dirimage.layout import LAYOUT
 from bootc_dirimage.options import DirimageOptions
 from bootc_dirimage.sharing import Sharing
 from bootc_dirimage.store import DirimageStore
-from bootc_dirimage.sysroot import Sysroot
 from bootc_dirimage.writer import TreeWriter
 
 from bootc.durable import DirectoryVolume
@@ -30,6 +31,7 @@ from bootc.hookspec import Context
 from bootc.layers import EntryKind, read_layer
 from bootc.layers.flatten import Node, flatten
 from bootc.machine import Machine
+from bootc.roots import Sysroot
 from bootc.storage import MenuFormat
 from tests.integration.nasty_image import nasty_layers
 from tests.integration.sysroots import MIB, make_disk, mounted
@@ -268,9 +270,9 @@ def test_a_filesystem_without_attributes_is_an_error_with_a_hint(tmp_path: Path)
 
 def store_on(root: Path) -> DirimageStore:
     context = Context(Machine(DirectoryVolume(root), PurePosixPath("dirimage/bootc")), lambda event: None, lambda: None)
-    sysroot = Sysroot(context.machine, DirimageOptions())
-    DirimageDeployer(context, sysroot).initialize("default", MenuFormat.BLS)
-    return DirimageStore(context, sysroot.options, sysroot)
+    sysroot, options = Sysroot(context.machine, LAYOUT), DirimageOptions()
+    DirimageDeployer(sysroot, SlotImages(sysroot.volume), options).initialize("default", MenuFormat.BLS)
+    return DirimageStore(context, options, sysroot)
 
 
 @pytest.mark.parametrize(

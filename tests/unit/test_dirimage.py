@@ -7,15 +7,16 @@ from pathlib import Path, PurePosixPath
 import pytest
 from attrs import evolve
 from bootc_dirimage import bootc_storage_backends, retention
-from bootc_dirimage.layout import STATE, discard, name_of, number_of, whole
+from bootc_dirimage.layout import LAYOUT
 from bootc_dirimage.options import DirimageOptions
-from bootc_dirimage.records import DeploymentRecord, SlotRecord, State
-from bootc_dirimage.sysroot import View
+from bootc_dirimage.records import SlotRecord
 
 from bootc.deployment import DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
 from bootc.image import Digest, ImageReference, ImportedImage
+from bootc.roots import DeploymentRecord, RootState, View, discard, name_of, number_of, whole
+from bootc.roots.retention import after_finalizing
 
 DIGEST = Digest("sha256", "ab" * 32)
 
@@ -24,7 +25,7 @@ def record(id: str, *, slot: str | None = None, stateroot: str = "default") -> D
     return DeploymentRecord(
         id=DeploymentId(id),
         stateroot=stateroot,
-        slot=slot or id,
+        image=slot or id,
         reference=ImageReference.of("registry.example/os:1"),
         arguments=KernelArguments(("quiet",)),
         merge_from=None,
@@ -82,13 +83,13 @@ def test_what_is_in_the_way_of_an_import(present: View, slots: int, gone: str | 
     ],
 )
 def test_what_stays_behind_a_new_default(present: View, kept: str) -> None:
-    assert retention.after_finalizing(present, "default") == tuple(kept)
+    assert after_finalizing(present, "default") == tuple(kept)
 
 
 def test_other_stateroots_stay() -> None:
     other = evolve(view("ab"), order=(record("a"), record("b"), record("x", stateroot="other")))
-    assert retention.after_finalizing(other, "default") == ("a", "x")
-    assert retention.after_finalizing(other, "other") == ("a", "b", "x")
+    assert after_finalizing(other, "default") == ("a", "x")
+    assert after_finalizing(other, "other") == ("a", "b", "x")
 
 
 def test_what_a_finalization_leaves_out_is_expendable_unless_it_is_locked() -> None:
@@ -101,12 +102,12 @@ def test_what_a_finalization_leaves_out_is_expendable_unless_it_is_locked() -> N
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     volume = DirectoryVolume(tmp_path)
-    state = State(7, (DeploymentId("2-x"), DeploymentId("1-x")), frozenset({DeploymentId("1-x")}))
-    state.write(volume)
-    assert State.read(volume) == state
+    state = RootState(7, (DeploymentId("2-x"), DeploymentId("1-x")), frozenset({DeploymentId("1-x")}))
+    state.write(volume, LAYOUT)
+    assert RootState.read(volume, LAYOUT) == state
     deployment = evolve(record("3-abc"), merge_from=DeploymentId("2-x"))
     deployment.write(volume, PurePosixPath("dirimage/deployments/3-abc"))
-    assert DeploymentRecord.read(volume, deployment.id) == deployment
+    assert DeploymentRecord.read(volume, LAYOUT, deployment.id) == deployment
     slot = SlotRecord(ImportedImage(DIGEST, b'{"not UTF-8": "\xff"}', b"{}", key="4-abc"), (DIGEST,))
     slot.write(volume, PurePosixPath("dirimage/slots/4-abc"))
     assert SlotRecord.read(volume, "4-abc") == slot
@@ -114,14 +115,14 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_a_state_keeps_what_a_newer_version_added_and_is_not_written_where_that_forbids_it(tmp_path: Path) -> None:
     volume = DirectoryVolume(tmp_path)
-    volume.make_directories(STATE.parent)
-    volume.replace(STATE, b'{"number": 1, "order": [], "later": "kept"}')
-    State(2).write(volume)
-    assert b'"later": "kept"' in volume.read(STATE)
-    volume.replace(STATE, b'{"number": 1, "order": [], "format": {"read-only-compatible": ["new"]}}')
-    assert State.read(volume) == State(1)
+    volume.make_directories(LAYOUT.state.parent)
+    volume.replace(LAYOUT.state, b'{"number": 1, "order": [], "later": "kept"}')
+    RootState(2).write(volume, LAYOUT)
+    assert b'"later": "kept"' in volume.read(LAYOUT.state)
+    volume.replace(LAYOUT.state, b'{"number": 1, "order": [], "format": {"read-only-compatible": ["new"]}}')
+    assert RootState.read(volume, LAYOUT) == RootState(1)
     with pytest.raises(StateError, match="does not know: new"):
-        State(2).write(volume)
+        RootState(2).write(volume, LAYOUT)
 
 
 def test_names_hold_their_number() -> None:
@@ -155,5 +156,5 @@ def test_the_record_probes_its_own_sysroots_only(tmp_path: Path) -> None:
     (plugin,) = bootc_storage_backends()
     volume = DirectoryVolume(tmp_path)
     assert plugin.probe(volume) is False
-    State().write(volume)
+    RootState().write(volume, LAYOUT)
     assert plugin.probe(volume) is True

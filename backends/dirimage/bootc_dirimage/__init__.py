@@ -1,19 +1,19 @@
 """Storage backend of plain directory trees that take turns, on any filesystem. The backend to read first.
 
 In this order: `layout` (what lies where), `records` (what is written down), `store` and `writer` (from layers to a
-tree), `deployer` (from trees to deployments), `retention` (which deployments make way), `boot` (what starts them).
+tree), `images` (what deployments ask of it), `retention` (which deployments make way), and `bootc.roots`: from trees to
+deployments, as for every backend whose root the initramfs mounts by a plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from bootc.durable import DirectoryVolume
 from bootc.hookspec import BackendPlugin, Capability, Context, hookimpl
 from bootc.storage import Backend
-from bootc_dirimage.layout import BASE, STATE
+from bootc_dirimage.layout import LAYOUT
 from bootc_dirimage.options import DirimageOptions
 
 
@@ -27,7 +27,7 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
             options=DirimageOptions,
             open=_open,
             probe=_probe,
-            state=PurePosixPath(BASE, "bootc"),
+            state=LAYOUT.base / "bootc",
             more_capabilities=_more_capabilities,
             bootloaders=("systemd-boot", "none"),
         ),
@@ -40,14 +40,15 @@ def _more_capabilities(options: DirimageOptions) -> frozenset[Capability]:
 
 
 def _open(context: Context, options: DirimageOptions) -> Backend:
+    from bootc.roots import Sysroot
     from bootc_dirimage.deployer import DirimageDeployer, SpareDeployer
+    from bootc_dirimage.images import SlotImages
     from bootc_dirimage.store import DirimageStore
-    from bootc_dirimage.sysroot import Sysroot
 
-    sysroot = Sysroot(context.machine, options)
+    sysroot = Sysroot(context.machine, LAYOUT)
     deployer = SpareDeployer if Capability.PIN in _more_capabilities(options) else DirimageDeployer
-    return Backend(DirimageStore(context, options, sysroot), deployer(context, sysroot))
+    return Backend(DirimageStore(context, options, sysroot), deployer(sysroot, SlotImages(sysroot.volume), options))
 
 
 def _probe(sysroot: DirectoryVolume) -> bool:
-    return sysroot.exists(STATE)
+    return sysroot.exists(LAYOUT.state)

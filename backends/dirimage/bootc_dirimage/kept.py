@@ -16,8 +16,9 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import IntegrityError, LayerError, StoreError
 from bootc.fetcher import Readable
 from bootc.image import Digest, Layer
+from bootc.roots import build_at
 from bootc.storage import LayerStreams
-from bootc_dirimage.layout import LAYERS, PARTIAL
+from bootc_dirimage.layout import LAYERS
 
 _SUFFIX = ".tar.zst"
 _CHUNK = 1 << 20
@@ -37,7 +38,7 @@ class KeptLayers:
     def fetch(self, layer: Layer, streams: LayerStreams) -> None:
         """Bring a layer in: it gets its name when all of it proved right."""
         path = _path(layer.diff_id)
-        partial = path.with_name(path.name + PARTIAL)
+        partial = build_at(path)
         self._volume.make_directories(LAYERS)
         with streams.open(layer) as stream:
             self._volume.replace(partial, _compressed(stream))

@@ -2,66 +2,19 @@
 
     dirimage/
       bootc/                 records of the core
-      state.json             boot order, pins, the last number that was given out
       layers/HEX.tar.zst     verified layers, named by diffID
       slots/KEY/             one image: `tree/`, its files; `image.json`; `digests`
-      deployments/ID/        `deployment.json`; `mounts`, the mount plan; `etc/`, its own /etc
-      var/STATEROOT/         the /var that all deployments of a stateroot share
+      …                      state, deployments and /var, as `bootc.roots.layout` tells
 
-KEY and ID are `NUMBER-DIGEST`, with twelve digits of the image's manifest digest; numbers are never given out again.
-A name with `.partial` is being built, one with `.removed` is on its way out: neither counts, `clean` removes both.
+KEY is `NUMBER-DIGEST`, as the names of deployments are.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
+from bootc.roots import Layout
 
-from bootc.durable import DirectoryVolume
-from bootc.image import Digest
-
-BASE = PurePosixPath("dirimage")
-STATE = BASE / "state.json"
-LAYERS = BASE / "layers"
-SLOTS = BASE / "slots"
-DEPLOYMENTS = BASE / "deployments"
-VAR = BASE / "var"
+LAYOUT = Layout("dirimage", numbered=("slots",))
+LAYERS = LAYOUT.base / "layers"
+SLOTS = LAYOUT.base / "slots"
 
 IMAGE, TREE, DIGESTS = "image.json", "tree", "digests"
-DEPLOYMENT, MOUNTS, ETC = "deployment.json", "mounts", "etc"
-PARTIAL, REMOVED = ".partial", ".removed"
-
-_NAME = re.compile(r"([1-9]\d{0,17})-[0-9a-f]{12}")
-
-
-def name_of(number: int, digest: Digest) -> str:
-    """The name of a slot or a deployment."""
-    return f"{number}-{digest.short}"
-
-
-def number_of(name: str) -> int | None:
-    """The number in such a name; None for all other names."""
-    found = _NAME.fullmatch(name)
-    return int(found[1]) if found else None
-
-
-def whole(volume: DirectoryVolume, directory: PurePosixPath) -> tuple[str, ...]:
-    """The names of finished slots or deployments, the newest first."""
-    names = [(number_of(name) or 0, name) for name in volume.names(directory)]
-    return tuple(name for number, name in sorted(names, reverse=True) if number)
-
-
-def build_at(path: PurePosixPath) -> PurePosixPath:
-    """Where a directory is built before it is renamed to `path`."""
-    return path.with_name(path.name + PARTIAL)
-
-
-def discard(volume: DirectoryVolume, path: PurePosixPath) -> None:
-    """Remove a directory; from the first step on nobody takes it for whole."""
-    if path.name.endswith((PARTIAL, REMOVED)):
-        volume.remove(path)
-    elif volume.exists(path):
-        removed = path.with_name(path.name + REMOVED)
-        volume.remove(removed)
-        volume.rename(path, removed)
-        volume.remove(removed)

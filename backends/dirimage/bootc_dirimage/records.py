@@ -1,126 +1,17 @@
-"""What is written down: the state of the sysroot, an image in its slot, a deployment. JSON, each file with its format.
-
-`format` lists features by what a version that does not know them may still do, as `system.json` of the core does.
-"""
+"""What is written down in a slot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from attrs import frozen
 
-from bootc.deployment import DeploymentId, KernelArguments
-from bootc.durable import DirectoryVolume, Volume
+from bootc.durable import DirectoryVolume
 from bootc.errors import ReferenceError, StateError
-from bootc.image import Digest, ImageReference, ImportedImage
+from bootc.image import Digest, ImportedImage
+from bootc.roots import read_record, write_record
 from bootc.state import records
-from bootc_dirimage.layout import DEPLOYMENT, DEPLOYMENTS, IMAGE, SLOTS, STATE
-
-_NEWER = "use the newer version of bootc that wrote it"
-_FORMAT: Mapping[str, list[str]] = {"compatible": [], "read-only-compatible": [], "incompatible": []}
-
-
-@frozen
-class State:
-    """The one record whose replacement changes what is booted next."""
-
-    number: int = 0
-    """the last that was given out"""
-    order: tuple[DeploymentId, ...] = ()
-    """finished deployments, the default first"""
-    pinned: frozenset[DeploymentId] = frozenset()
-
-    @classmethod
-    def read(cls, volume: DirectoryVolume) -> State | None:
-        """The state; None if there is none. Raises StateError."""
-        hint = f'write {{"number": N, "order": [IDs of {DEPLOYMENTS}, the default first]}} to it'
-        document = _read(volume, STATE, hint)
-        if document is None:
-            return None
-        order = records.texts(document, "order", STATE, hint)
-        pinned = records.texts(document, "pinned", STATE, hint)
-        number = document.get("number")
-        if not isinstance(number, int) or number < 0:
-            raise StateError(str(STATE), "damaged: 'number' is no number", hint)
-        return cls(number, tuple(map(DeploymentId, dict.fromkeys(order))), frozenset(map(DeploymentId, pinned)))
-
-    def write(self, volume: DirectoryVolume) -> None:
-        """Replace the state, in one step."""
-        present = _read(volume, STATE, _NEWER, writes=True)
-        unknown = {key: value for key, value in (present or {}).items() if key not in _STATE_KEYS}
-        document = {"number": self.number, "order": list(self.order), "pinned": sorted(self.pinned & {*self.order})}
-        records.write(volume, STATE, {"format": _FORMAT, **unknown, **document})
-
-
-_STATE_KEYS = ("number", "order", "pinned")
-
-
-@frozen(kw_only=True)
-class DeploymentRecord:
-    """A deployment as it was staged; nothing in it ever changes."""
-
-    id: DeploymentId
-    stateroot: str
-    slot: str
-    reference: ImageReference
-    arguments: KernelArguments
-    merge_from: DeploymentId | None
-    title: str
-    version: str
-    kernel: PurePosixPath
-    """kernel and initramfs below the slot's tree, links resolved"""
-    initramfs: PurePosixPath
-    boot_digest: Digest
-
-    @classmethod
-    def read(cls, volume: DirectoryVolume, id: DeploymentId) -> DeploymentRecord | None:
-        """The record; None if there is no such deployment. Raises StateError."""
-        home = DEPLOYMENTS / id
-        path, hint = home / DEPLOYMENT, f"if this is not the running deployment, move {home} away"
-        document = _read(volume, path, hint)
-        if document is None:
-            if volume.is_directory(home):
-                raise StateError(str(path), "missing", hint)
-            return None
-        texts = {key: records.text(document, key, path, hint) for key in _TEXTS}
-        merge_from = document.get("merge-from")
-        try:
-            reference, digest = ImageReference.parse(texts.pop("reference")), Digest.parse(texts.pop("boot-digest"))
-        except ReferenceError as error:
-            raise StateError(str(path), f"damaged: {error}", hint) from error
-        kernel, initramfs = (PurePosixPath(texts.pop(key)) for key in ("kernel", "initramfs"))
-        return cls(
-            id=id,
-            reference=reference,
-            arguments=KernelArguments(records.texts(document, "arguments", path, hint)),
-            merge_from=DeploymentId(merge_from) if isinstance(merge_from, str) else None,
-            kernel=kernel,
-            initramfs=initramfs,
-            boot_digest=digest,
-            **texts,
-        )
-
-    def write(self, volume: DirectoryVolume, directory: PurePosixPath) -> None:
-        """Write it into a directory that is being built."""
-        document = {
-            "format": _FORMAT,
-            "stateroot": self.stateroot,
-            "slot": self.slot,
-            "reference": self.reference.origin,
-            "arguments": list(self.arguments),
-            "merge-from": self.merge_from,
-            "title": self.title,
-            "version": self.version,
-            "kernel": str(self.kernel),
-            "initramfs": str(self.initramfs),
-            "boot-digest": str(self.boot_digest),
-        }
-        records.write(volume, directory / DEPLOYMENT, document)
-
-
-_TEXTS = ("stateroot", "slot", "reference", "title", "version", "kernel", "initramfs", "boot-digest")
+from bootc_dirimage.layout import IMAGE, SLOTS
 
 
 @frozen
@@ -135,7 +26,7 @@ class SlotRecord:
     def read(cls, volume: DirectoryVolume, key: str) -> SlotRecord | None:
         """The record; None if there is no such slot. Raises StateError."""
         path, hint = SLOTS / key / IMAGE, f"if the running deployment is not of this slot, move {SLOTS / key} away"
-        document = _read(volume, path, hint)
+        document = read_record(volume, path, hint)
         if document is None:
             if volume.is_directory(SLOTS / key):
                 raise StateError(str(path), "missing", hint)
@@ -154,20 +45,9 @@ class SlotRecord:
         """Write it into a slot that is being built."""
         image = self.image
         document = {
-            "format": _FORMAT,
             "digest": str(image.digest),
             "manifest": image.manifest.decode(errors="surrogateescape"),
             "config": image.config.decode(errors="surrogateescape"),
             "layers": list(map(str, self.layers)),
         }
-        records.write(volume, directory / IMAGE, document)
-
-
-def _read(volume: Volume, path: PurePosixPath, hint: str, *, writes: bool = False) -> dict[str, Any] | None:
-    """A record whose format this version may read (and write)."""
-    document = records.read(volume, path, hint)
-    features = records.table(document or {}, "format", path, hint)
-    for key in ("incompatible", *(["read-only-compatible"] if writes else [])):
-        if unknown := records.texts(features, key, path, hint):
-            raise StateError(str(path), f"uses what this version does not know: {', '.join(unknown)}", _NEWER)
-    return document
+        write_record(volume, directory / IMAGE, document)

@@ -1,24 +1,12 @@
-"""Which deployments make way for a new one: pure functions over what there is."""
+"""Which deployments make way for a new tree: pure functions over what there is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bootc.deployment import DeploymentId
-from bootc_dirimage.records import DeploymentRecord
-from bootc_dirimage.sysroot import View
-
-
-def after_finalizing(view: View, stateroot: str) -> tuple[DeploymentId, ...]:
-    """What stays in the order behind a new default of this stateroot: what runs (or, where nothing runs, was the
-    default) as its rollback, what is pinned, and other stateroots."""
-    own = [record for record in view.order if record.stateroot == stateroot]
-    rollback = next((record for record in own if record.id == view.booted), own[0] if own else None)
-
-    def stays(record: DeploymentRecord) -> bool:
-        return record.stateroot != stateroot or record is rollback or record.id in (view.booted, *view.pinned)
-
-    return tuple(record.id for record in view.order if stays(record))
+from bootc.roots import View
+from bootc.roots.retention import expendable as left_out
 
 
 def in_the_way(view: View, slots: int) -> frozenset[DeploymentId] | None:
@@ -38,14 +26,11 @@ def in_the_way(view: View, slots: int) -> frozenset[DeploymentId] | None:
 
 def expendable(view: View, slots: int) -> frozenset[DeploymentId]:
     """What the next import or finalization removes, or leaves out of the order."""
-    gone = in_the_way(view, slots) or frozenset()
-    if view.staged and not view.is_locked:
-        gone |= {record.id for record in view.order} - {*after_finalizing(view, view.staged.stateroot)}
-    return gone
+    return (in_the_way(view, slots) or frozenset()) | left_out(view)
 
 
 def _has_room(view: View, gone: Sequence[DeploymentId], slots: int) -> bool:
-    return len({record.slot for record in view.order if record.id not in gone}) < slots
+    return len({record.image for record in view.order if record.id not in gone}) < slots
 
 
 def _protected(view: View, slots: int) -> set[DeploymentId]:

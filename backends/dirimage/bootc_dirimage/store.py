@@ -18,15 +18,15 @@ from bootc.hookspec import Context
 from bootc.image import Image, ImportedImage, Layer
 from bootc.labels import Policy
 from bootc.layers import printable, read_layer
+from bootc.roots import Sysroot, build_at, discard, whole
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_dirimage import retention
 from bootc_dirimage.descriptors import Directories
 from bootc_dirimage.kept import KeptLayers
-from bootc_dirimage.layout import DIGESTS, SLOTS, TREE, build_at, discard, whole
+from bootc_dirimage.layout import DIGESTS, SLOTS, TREE
 from bootc_dirimage.options import DirimageOptions
 from bootc_dirimage.records import SlotRecord
 from bootc_dirimage.sharing import Sharing
-from bootc_dirimage.sysroot import Sysroot
 from bootc_dirimage.tree import SlotTree
 from bootc_dirimage.writer import Label, TreeWriter
 
@@ -107,17 +107,16 @@ class DirimageStore(ImageStore):
             names = ", ".join(sorted(gone))
             self._context.report(Notice(f"The new image takes the place of {names}, which cannot be booted any more"))
             state = self._sysroot.state()
-            evolve(state, order=tuple(id for id in state.order if id not in gone)).write(self._volume)
-        used = {record.slot for record in view.order if record.id not in gone}
-        if view.staged and len(used | {view.staged.slot}) >= self._options.slots:
+            self._sysroot.write(evolve(state, order=tuple(id for id in state.order if id not in gone)))
+        used = {record.image for record in view.order if record.id not in gone}
+        if view.staged and len(used | {view.staged.image}) >= self._options.slots:
             self._sysroot.set_staged(None)
         elif view.staged:
-            used.add(view.staged.slot)
+            used.add(view.staged.image)
         self._remove_slots(used)
 
     def _remove_slots(self, keep: Collection[str]) -> None:
-        view = self._sysroot.view()
-        named = {record.slot for record in (*view.order, *([view.staged] if view.staged else ()))}
+        named = self._sysroot.view().images
         for name in self._volume.names(SLOTS):
             if name not in keep and name not in named:
                 discard(self._volume, SLOTS / name)

@@ -9,14 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from bootc.storage import Tree
-
-_LINKS = 40
-"""as many symbolic links as Linux follows in one path (ELOOP)"""
+from bootc.roots import ImageTree
 
 
-class SlotTree(Tree):
-    """The tree below a directory; links are followed as if that were the root of the system."""
+class SlotTree(ImageTree):
+    """The tree below a directory."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -38,32 +35,12 @@ class SlotTree(Tree):
         """The slot's own tree: nothing in it may be written to."""
         yield self._root
 
-    def resolve_optional(self, path: PurePosixPath) -> PurePosixPath | None:
-        """The directory's path without links; None if there is no directory."""
+    def link_target(self, path: PurePosixPath) -> str | None:
         try:
-            found = self.resolve(path)
-        except FileNotFoundError:
-            return None
-        return found if (self._root / found).is_dir() else None
+            mode = os.lstat(self._root / path).st_mode
+        except NotADirectoryError as error:
+            raise FileNotFoundError(str(path)) from error
+        return os.readlink(self._root / path) if stat.S_ISLNK(mode) else None
 
-    def resolve(self, path: PurePosixPath) -> PurePosixPath:
-        """The path without links. Raises FileNotFoundError if something in it is missing."""
-        pending, real, links = list(reversed(path.parts)), PurePosixPath(), 0
-        while pending:
-            name = pending.pop()
-            if name in ("/", ".", "..", ""):
-                real = PurePosixPath() if name == "/" else real.parent if name == ".." else real
-                continue
-            try:
-                mode = os.lstat(self._root / real / name).st_mode
-            except NotADirectoryError as error:
-                raise FileNotFoundError(str(path)) from error
-            if not stat.S_ISLNK(mode):
-                real /= name
-                continue
-            links += 1
-            if links > _LINKS:
-                raise FileNotFoundError(f"{path}: too many symbolic links")
-            target = os.readlink(self._root / real / name)
-            pending += reversed(["/", *target.split("/")] if target.startswith("/") else target.split("/"))
-        return real
+    def is_directory(self, path: PurePosixPath) -> bool:
+        return (self._root / path).is_dir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -18,41 +19,81 @@ from bootc.storage import Tree
 
 PLAN_ARGUMENT = "bootc.plan"
 """`bootc.plan=PATH` on the kernel command line: the mount plan, below the physical root"""
+IMAGE_ARGUMENT = "bootc.composefs"
+"""`bootc.composefs=DIGEST`: the digest of the image that must be the root; with `?` before it, it is not measured"""
 MARKER = PurePosixPath("usr/lib/bootc/initramfs/version")
 """in an image: which versions of plans its initramfs can carry out, up to this number"""
-VERSION = 1
+VERSION = 2
+"""the newest version of plans"""
 
 _WORD = re.compile(r"[A-Za-z0-9_.,:+=@/-]+")
+_DIGEST = re.compile(r"sha256-12:[0-9a-f]{64}|sha512-12:[0-9a-f]{128}")
+
+
+@frozen
+class ComposefsRoot:
+    """A composefs image over a directory of objects."""
+
+    image: PurePosixPath
+    objects: PurePosixPath
+    digest: str
+    """fs-verity digest of the image: `sha256-12:` or `sha512-12:` (12: blocks of 4096 bytes) and hexadecimal digits"""
+    is_verified: bool
+    """whether the image is measured, and overlayfs demands of each object the digest that the image tells"""
+
+    @property
+    def argument(self) -> str:
+        """The kernel argument that the script compares with the plan."""
+        return f"{IMAGE_ARGUMENT}={'' if self.is_verified else '?'}{self.digest}"
+
+
+Root: TypeAlias = PurePosixPath | ComposefsRoot
+"""A directory, or an image"""
 
 
 @frozen
 class MountPlan:
     """The mounts that make a root. Sources are below the physical root, targets below the new one.
 
-    As data: a line `bootc-mount-plan VERSION`, then one mount per line, words separated by spaces, in their order:
-    `root SOURCE` binds a directory, read-only, as the new root; `bind SOURCE TARGET` binds a writable one into it. The
+    As data: a line `bootc-mount-plan VERSION`, then one mount per line, words separated by spaces, in their order. In
+    version 1, `root SOURCE` binds a directory, read-only, as the new root, and `bind SOURCE TARGET` a writable one into
+    it. In version 2, `composefs IMAGE OBJECTS DIGEST verified|unverified` may stand in the place of `root`. The
     physical root is always at `sysroot`. A script that meets an unknown version or word refuses the plan.
     """
 
-    root: PurePosixPath
+    root: Root
     binds: Mapping[PurePosixPath, PurePosixPath] = field(factory=dict)
     """target to source"""
 
     def render(self) -> bytes:
-        """The plan as the script reads it. ValueError for a path that is no plain word."""
-        lines = [f"root {_word(self.root)}"]
+        """The plan as the script reads it. ValueError for a path or digest that is no plain word."""
+        lines = [f"bootc-mount-plan {version_for(self.root)}", _root_line(self.root)]
         lines += [f"bind {_word(source)} {_word(target)}" for target, source in self.binds.items()]
-        return "".join(f"{line}\n" for line in (f"bootc-mount-plan {VERSION}", *lines)).encode()
+        return "".join(f"{line}\n" for line in lines).encode()
 
 
-def require_support(tree: Tree, image: str) -> None:
+def version_for(root: Root) -> int:
+    """The lowest version of plans that has such a root."""
+    return 2 if isinstance(root, ComposefsRoot) else 1
+
+
+def require_support(tree: Tree, image: str, version: int = VERSION) -> None:
     """Raise ImageError unless the image says that its initramfs can carry out plans of this version."""
     found = (tree.read_optional(MARKER) or b"").decode(errors="replace").strip()
-    if found.isascii() and found.isdigit() and int(found) >= VERSION:
+    if found.isascii() and found.isdigit() and int(found) >= version:
         return
     problem = f"its initramfs supports plans of version {found}" if found else "its initramfs cannot mount the root"
     hint = f"install bootc's initramfs files in the image (/{MARKER} among them) and build its initramfs again"
-    raise ImageError(image, f"{problem}; version {VERSION} is needed", hint)
+    raise ImageError(image, f"{problem}; version {version} is needed", hint)
+
+
+def _root_line(root: Root) -> str:
+    if not isinstance(root, ComposefsRoot):
+        return f"root {_word(root)}"
+    if not _DIGEST.fullmatch(root.digest):
+        raise ValueError(f"{root.digest!r} is no digest of a composefs image")
+    word = "verified" if root.is_verified else "unverified"
+    return f"composefs {_word(root.image)} {_word(root.objects)} {root.digest} {word}"
 
 
 def _word(path: PurePosixPath) -> str:

@@ -11,11 +11,13 @@ depends() {
 }
 
 installkernel() {
-    instmods efivarfs
+    instmods efivarfs loop erofs overlay
 }
 
 install() {
-    inst_multiple sh cat mkdir mount sleep systemctl
+    inst_multiple sh cat mkdir mount umount modprobe sleep systemctl
+    # Measures composefs images where they must be verified; without it, only such deployments do not boot.
+    inst_multiple -o fsverity
     inst_simple /usr/lib/bootc/initramfs/mount-root
     inst_simple /usr/lib/bootc/initramfs/version
     inst_simple "$moddir/bootc-root.service" "$systemdsystemunitdir/bootc-root.service"

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from attrs import frozen
 
 from bootc import bootable
 from bootc.deployment import BootEntry, KernelArguments
+from bootc.durable import Volume
 from bootc.errors import ImageError
 from bootc.host import KERNEL_ARGUMENT
 from bootc.image import Digest, ImportedImage
-from bootc.system.initramfs import PLAN_ARGUMENT, MountPlan, require_support
-from bootc_dirimage.layout import DEPLOYMENTS, ETC, MOUNTS, SLOTS, TREE, VAR
-from bootc_dirimage.records import DeploymentRecord
-from bootc_dirimage.tree import SlotTree
+from bootc.roots.images import Images, ImageTree
+from bootc.roots.layout import ETC, MOUNTS, Layout
+from bootc.roots.records import DeploymentRecord
+from bootc.storage import Tree
+from bootc.system.initramfs import IMAGE_ARGUMENT, PLAN_ARGUMENT, MountPlan, require_support
 
-OWN_ARGUMENTS = (KERNEL_ARGUMENT, PLAN_ARGUMENT)
+OWN_ARGUMENTS = (KERNEL_ARGUMENT, PLAN_ARGUMENT, IMAGE_ARGUMENT)
 
 _OS_RELEASE = (PurePosixPath("usr/lib/os-release"), PurePosixPath("etc/os-release"))
 _CHUNK = 1 << 20
@@ -32,57 +35,55 @@ class Boot:
     title: str
     version: str
     kernel: PurePosixPath
+    """paths in the image, without links"""
     initramfs: PurePosixPath
-    digest: Digest
-    """SHA-256 over kernel, then initramfs"""
 
     @classmethod
-    def of(cls, tree: SlotTree, image: ImportedImage, reference: str) -> Boot:
-        """Look at an image. Raises ImageError if it could not be booted by this backend."""
+    def of(cls, tree: ImageTree, image: ImportedImage, reference: str, version: int) -> Boot:
+        """Look at an image. Raises ImageError if it could not be booted with mount plans of this version."""
         kernel = bootable.find_kernel(tree, reference)
-        require_support(tree, reference)
+        require_support(tree, reference, version)
         for name in ("etc", "var", "sysroot"):
             if tree.resolve_optional(PurePosixPath(name)) != PurePosixPath(name):
                 raise ImageError(reference, f"/{name} is no directory", "make it when building the image")
-        files = (tree.resolve(kernel.kernel), tree.resolve(kernel.initramfs))
-        version = image.version
+        label, short = image.version, image.digest.short
         name = _system_name(tree)
-        label = f"{name} {version}" if version and version not in name else name
-        short = image.digest.short
-        return cls(_line(f"{label} ({short})"), _line(version or image.created or short), *files, digest(tree, files))
+        title = f"{name} {label}" if label and label not in name else name
+        files = (tree.resolve(kernel.kernel), tree.resolve(kernel.initramfs))
+        return cls(_line(f"{title} ({short})"), _line(label or image.created or short), *files)
 
 
-def digest(tree: SlotTree, files: tuple[PurePosixPath, ...]) -> Digest:
+def digest(volume: Volume, files: Iterable[PurePosixPath]) -> Digest:
     """SHA-256 over the content of these files, one after the other."""
     measured = hashlib.sha256()
     for path in files:
-        with tree.open(path) as file:
+        with volume.open(path) as file:
             while piece := file.read(_CHUNK):
                 measured.update(piece)
     return Digest("sha256", measured.hexdigest())
 
 
-def entry(record: DeploymentRecord) -> BootEntry:
+def entry(record: DeploymentRecord, layout: Layout, images: Images) -> BootEntry:
     """The line of the boot menu."""
-    tree = SLOTS / record.slot / TREE
-    own = (f"{KERNEL_ARGUMENT}={record.id}", f"{PLAN_ARGUMENT}={DEPLOYMENTS / record.id / MOUNTS}")
+    plan = layout.deployments / record.id / MOUNTS
+    own = (f"{KERNEL_ARGUMENT}={record.id}", f"{PLAN_ARGUMENT}={plan}", *images.arguments(record.image))
     return BootEntry(
         deployment=record.id,
         title=record.title,
         version=record.version,
-        kernel=tree / record.kernel,
-        initramfs=(tree / record.initramfs,),
+        kernel=record.kernel,
+        initramfs=(record.initramfs,),
         options=KernelArguments((*record.arguments, *own)),
     )
 
 
-def mount_plan(record: DeploymentRecord) -> MountPlan:
+def mount_plan(record: DeploymentRecord, layout: Layout, images: Images) -> MountPlan:
     """How the initramfs puts the deployment together."""
-    binds = {PurePosixPath("etc"): DEPLOYMENTS / record.id / ETC, PurePosixPath("var"): VAR / record.stateroot}
-    return MountPlan(root=SLOTS / record.slot / TREE, binds=binds)
+    etc, var = layout.deployments / record.id / ETC, layout.var / record.stateroot
+    return MountPlan(root=images.root(record.image), binds={PurePosixPath("etc"): etc, PurePosixPath("var"): var})
 
 
-def _system_name(tree: SlotTree) -> str:
+def _system_name(tree: Tree) -> str:
     """The name that os-release(5) gives the system."""
     text = next(filter(None, map(tree.read_optional, _OS_RELEASE)), b"").decode(errors="replace")
     values = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))

@@ -1,0 +1,42 @@
+"""Images as their deployments see them: trees in slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from bootc.durable import DirectoryVolume
+from bootc.image import ImportedImage
+from bootc.roots import DeploymentRecord, Images
+from bootc_dirimage.layout import SLOTS, TREE
+from bootc_dirimage.records import SlotRecord
+from bootc_dirimage.tree import SlotTree
+
+
+class SlotImages(Images):
+    """A key is the name of a slot."""
+
+    def __init__(self, volume: DirectoryVolume) -> None:
+        self._volume = volume
+
+    def image(self, key: str) -> ImportedImage | None:
+        slot = SlotRecord.read(self._volume, key)
+        return slot.image if slot else None
+
+    def tree(self, key: str) -> SlotTree:
+        return SlotTree(self._volume.path(self.root(key)))
+
+    @contextmanager
+    def directory(self, key: str, name: str) -> Iterator[Path]:
+        """The slot's own."""
+        yield self._volume.path(self.root(key) / name)
+
+    def source(self, key: str, path: PurePosixPath) -> PurePosixPath:
+        return self.root(key) / path
+
+    def root(self, key: str) -> PurePosixPath:
+        return SLOTS / key / TREE
+
+    def details(self, record: DeploymentRecord) -> Mapping[str, object]:
+        return {"dirimage": {"id": record.id, "slot": record.image, "stateroot": record.stateroot}}

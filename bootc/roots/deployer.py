@@ -1,0 +1,219 @@
+"""Deployments: an image's root, with an /etc of its own and the /var of its stateroot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import evolve
+
+from bootc import etc_merge
+from bootc.deployment import Deployment, DeploymentId
+from bootc.errors import BootcError, DeploymentError, UsageError
+from bootc.image import ImportedImage
+from bootc.roots import boot, retention
+from bootc.roots.boot import Boot
+from bootc.roots.images import Images
+from bootc.roots.layout import ETC, MOUNTS, build_at, discard
+from bootc.roots.records import DeploymentRecord, RootState
+from bootc.roots.sysroot import Staged, Sysroot, View
+from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
+from bootc.system.initramfs import version_for
+
+_STATEROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_COPY = etc_merge.MergePlan((), ())
+"""a merge that carries nothing over"""
+
+
+class RootDeployer(Deployer):
+    """Without pins; what the next import will destroy is for a subclass to say (`expendable`)."""
+
+    def __init__(self, sysroot: Sysroot, images: Images) -> None:
+        self._sysroot, self._images = sysroot, images
+        self._volume, self._layout = sysroot.volume, sysroot.layout
+
+    def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:
+        if not _STATEROOT.fullmatch(stateroot):
+            raise UsageError(f"{stateroot!r} is no name for a stateroot", "use letters, digits, dots and dashes")
+        for directory in (self._layout.deployments, self._layout.var):
+            self._volume.make_directories(directory)
+        if RootState.read(self._volume, self._layout) is None:
+            self._sysroot.write(RootState())
+
+    def expendable(self, view: View) -> frozenset[DeploymentId]:
+        """What the next import or finalization removes, or leaves out of the order."""
+        return retention.expendable(view)
+
+    # ------------------------------------------------------------ reading
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        view = self._sysroot.view()
+        gone = self.expendable(view)
+        present = tuple(
+            evolve(
+                self._describe(record),
+                is_booted=record.id == view.booted,
+                is_pinned=record.id in view.pinned,
+                is_expendable=record.id in gone,
+            )
+            for record in view.order
+        )
+        if view.staged is None:
+            return present
+        return (evolve(self._describe(view.staged), is_staged=True, is_locked=view.is_locked), *present)
+
+    def etc(self, deployment: DeploymentId) -> Path:
+        path = self._volume.path(self._layout.deployments / deployment / ETC)
+        if not path.is_dir():
+            raise DeploymentError(f"deployment {deployment} has no /etc before it is made the default")
+        return path
+
+    def check(self) -> Iterator[Finding]:
+        view = self._sysroot.view()
+        for id in self._sysroot.state().order:
+            if all(record.id != id for record in view.order):
+                yield Finding(id, "is in the boot order, and gone", is_fatal=True)
+        for record in (*view.order, *([view.staged] if view.staged else ())):
+            for problem in self._problems(record, is_staged=record is view.staged):
+                yield Finding(record.id, problem, is_fatal=True)
+
+    # ------------------------------------------------------------ staging
+
+    def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
+        with self._images.directory(image.key, "etc") as new:
+            return self._plan(merge_from, new).findings
+
+    def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
+        tree, version = self._images.tree(image.key), version_for(self._images.root(image.key))
+        found = Boot.of(tree, image, str(request.reference), version)
+        files = tuple(self._images.source(image.key, path) for path in (found.kernel, found.initramfs))
+        self._fill_var(image.key, request.stateroot)
+        record = DeploymentRecord(
+            id=DeploymentId(self._sysroot.new_name(image.digest)),
+            stateroot=request.stateroot,
+            image=image.key,
+            reference=request.reference,
+            arguments=request.arguments.without(boot.OWN_ARGUMENTS),
+            merge_from=request.merge_from,
+            title=found.title,
+            version=found.version,
+            kernel=files[0],
+            initramfs=files[1],
+            boot_digest=boot.digest(self._volume, files),
+        )
+        home = self._layout.deployments / record.id
+        partial = build_at(home)
+        record.write(self._volume, partial)
+        self._volume.replace(partial / MOUNTS, self._mounts(record))
+        self._volume.sync()
+        self._volume.rename(partial, home)
+        self._sysroot.set_staged(Staged(record.id, request.is_locked))
+        return self.deployments()[0]
+
+    def set_locked(self, is_locked: bool) -> None:
+        staged = self._sysroot.staged()
+        if staged is None:
+            raise DeploymentError("no staged deployment", "run `bootc upgrade` to stage one")
+        self._sysroot.set_staged(evolve(staged, is_locked=is_locked))
+
+    def unstage(self) -> None:
+        self._sysroot.set_staged(None)
+
+    # ------------------------------------------------------------ changing what boots
+
+    def finalize(self) -> None:
+        view = self._sysroot.view()
+        record = view.staged
+        if record is None or view.is_locked:
+            return
+        self._make_etc(record)
+        stamp = self._layout.var / record.stateroot / ".updated"
+        self._volume.remove(stamp)  # units with ConditionNeedsUpdate=/var run
+        order = (record.id, *retention.after_finalizing(view, record.stateroot))
+        self._sysroot.write(evolve(self._sysroot.state(), order=order))
+        self._sysroot.set_staged(None)
+
+    def arrange(self, order: Sequence[DeploymentId]) -> None:
+        state = self._sysroot.state()
+        present = [record.id for record in self._sysroot.view().order]
+        if sorted(present) != sorted(order):
+            raise DeploymentError("the new boot order does not name each deployment once")
+        if state.order != tuple(order):
+            self._sysroot.write(evolve(state, order=tuple(order)))
+
+    def clean(self) -> None:
+        view = self._sysroot.view()
+        kept = {*self._sysroot.state().order, *([view.staged.id] if view.staged else ())}
+        for name in self._volume.names(self._layout.deployments):
+            if name not in kept:
+                discard(self._volume, self._layout.deployments / name)
+
+    # ------------------------------------------------------------ parts
+
+    def _mounts(self, record: DeploymentRecord) -> bytes:
+        return boot.mount_plan(record, self._layout, self._images).render()
+
+    def _describe(self, record: DeploymentRecord) -> Deployment:
+        return Deployment(
+            id=record.id,
+            stateroot=record.stateroot,
+            image=self._images.image(record.image),
+            reference=record.reference,
+            arguments=record.arguments,
+            boot_digest=record.boot_digest,
+            entry=boot.entry(record, self._layout, self._images),
+            details=self._images.details(record),
+        )
+
+    def _problems(self, record: DeploymentRecord, *, is_staged: bool) -> Iterator[str]:
+        home = self._layout.deployments / record.id
+        try:
+            problems = tuple(self._images.problems(record.image))
+            yield from problems
+            if not problems and boot.digest(self._volume, (record.kernel, record.initramfs)) != record.boot_digest:
+                yield "its kernel or initramfs is not the image's"
+            if not problems and self._volume.read_optional(home / MOUNTS) != self._mounts(record):
+                yield f"{home / MOUNTS} is missing or altered"
+        except (BootcError, OSError) as error:
+            yield str(error)
+        if not is_staged and not self._volume.is_directory(home / ETC):
+            yield f"{home / ETC} is missing"
+        if not self._volume.is_directory(self._layout.var / record.stateroot):
+            yield f"{self._layout.var / record.stateroot} is missing"
+
+    def _plan(self, origin: DeploymentId, new: Path) -> etc_merge.MergePlan:
+        """The merge of a deployment's /etc, as it is now, into an image's."""
+        source = self._sysroot.record(origin)
+        if source is None:
+            raise DeploymentError(f"deployment {origin} is gone: its /etc cannot be carried over")
+        with self._images.directory(source.image, "etc") as old:
+            return etc_merge.plan(old, self.etc(origin), new)
+
+    def _make_etc(self, record: DeploymentRecord) -> None:
+        home = self._layout.deployments / record.id / ETC
+        with self._images.directory(record.image, "etc") as new:
+            if record.merge_from is None:
+                etc_merge.build(_COPY, new, new, self._volume, home)
+            else:
+                plan = self._plan(record.merge_from, new)
+                etc_merge.build(plan, self.etc(record.merge_from), new, self._volume, home)
+
+    def _fill_var(self, image: str, stateroot: str) -> None:
+        """The image's /var, once: what a stateroot has is left alone for ever."""
+        path = self._layout.var / stateroot
+        if not self._volume.is_directory(path):
+            with self._images.directory(image, "var") as source:
+                etc_merge.build(_COPY, source, source, self._volume, path)
+
+
+class PinningRootDeployer(RootDeployer, Pinning):
+    """Deployments can be pinned, and the rollback survives staging."""
+
+    def set_pinned(self, deployment: DeploymentId, is_pinned: bool) -> None:
+        state = self._sysroot.state()
+        if deployment not in state.order:
+            raise DeploymentError(f"there is no deployment {deployment} to pin", "`bootc status` lists them")
+        pinned = state.pinned | {deployment} if is_pinned else state.pinned - {deployment}
+        if pinned != state.pinned:
+            self._sysroot.write(evolve(state, pinned=pinned))
