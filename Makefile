@@ -1,16 +1,21 @@
 # Everything here is meant for a fresh Debian 12 (or newer) machine, as root.
-#   make demo        sets up, builds the sample image, and runs the whole story in a virtual machine
+#   make demo        sets up, builds the sample image, and runs the whole story in a virtual machine;
+#                    BACKEND=ostree|composefs|dirimage, BOOTLOADER, SUITE=trixie|forky, FETCHER, FILESYSTEM choose
 #   make test        sets up and runs all tests
 #   make test-quick  the part of the tests that takes under two minutes
+#   make test-vm     every test that boots a machine, the whole matrix (hours)
+#   make crash       the long campaign of power cuts
+#   make bench       ratios against other tools
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 VENV := .venv
 TOX := $(VENV)/bin/tox
 SUITE ?= trixie
-BOOTLOADER ?= grub
+BACKEND ?= ostree
+BOOTLOADER ?=
 PYTHONPATH := $(CURDIR)
-export SUITE BOOTLOADER PYTHONPATH
+export SUITE BACKEND BOOTLOADER PYTHONPATH
 export DEBIAN_FRONTEND := noninteractive
 
 PACKAGES := ostree gir1.2-ostree-1.0 python3-gi python3-venv skopeo podman crun buildah docker-registry apache2-utils \
