@@ -12,12 +12,13 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from attrs import frozen
 
-from bootc.errors import NetworkError, ProtocolError, UnsupportedError
+from bootc.errors import CancelledError, NetworkError, ProtocolError, UnsupportedError
 from bootc.machine import Command, end
 from bootc_skopeo.failures import failure, last_words
 from bootc_skopeo.waiting import wait
@@ -48,6 +49,7 @@ class Proxy:
     def __init__(self, command: Command, reference: str, check_cancelled: Callable[[], None]) -> None:
         self._reference, self._check_cancelled = reference, check_cancelled
         self._lock = threading.Lock()
+        self._free, self._users = threading.Condition(), 0
         self._log = os.memfd_create("skopeo-stderr")
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_closed = False
@@ -105,13 +107,61 @@ class Proxy:
         packet = json.dumps({"method": method, "args": arguments}).encode()
         if len(packet) > _REQUEST_LIMIT:
             raise self._broken("name is too long for skopeo")
-        try:
-            self._socket.send(packet)
-        except OSError as error:
-            raise self._death() from error
+        with self._used():
+            try:
+                self._socket.send(packet)
+            except OSError as error:
+                raise self._death() from error
 
     def receive(self) -> Reply:
         """The next reply. Raises the error that it reports."""
+        with self._used():
+            return self._receive()
+
+    def read_data(self, pipe: int, size: int, is_finishing: bool) -> bytes:
+        """What a pipe has, at most `size` bytes; b"" at its end. Raises NetworkError after a long silence.
+
+        With FinishPipe under way its reply, or the end of the process, is the end of the data as well.
+        """
+        with self._used():
+            watched = [pipe, self._socket.fileno()] if is_finishing else [pipe]
+            ready = wait(watched, self._check_cancelled, DATA_PATIENCE)
+            if not ready:
+                raise NetworkError(self._reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
+            # What was written before the reply may have come between the looks at the pipe and at the socket.
+            if pipe in ready or wait([pipe], self._check_cancelled, 0):
+                return os.read(pipe, size)
+            return b""
+
+    def close(self) -> None:
+        """End the process; may be called twice. Who still reads from a pipe of it gets an end or an error."""
+        with self._free:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        end(self._child)
+        with self._free:  # threads that were waiting have been woken; their descriptors must stay theirs till then
+            self._free.wait_for(lambda: not self._users)
+        self._socket.close()
+        os.close(self._log)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """The descriptors stay open inside. Raises CancelledError if they are closed already."""
+        with self._free:
+            if self._is_closed:
+                raise CancelledError("the fetcher was closed")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._users -= 1
+                self._free.notify_all()
+
+    def _receive(self) -> Reply:
         if not wait([self._socket.fileno()], self._check_cancelled, REPLY_PATIENCE):
             raise NetworkError(self._reference, f"skopeo gave no answer in {REPLY_PATIENCE:.0f} seconds")
         try:
@@ -127,29 +177,6 @@ class Proxy:
         except BaseException:
             close_all(descriptors)
             raise
-
-    def read_data(self, pipe: int, size: int, is_finishing: bool) -> bytes:
-        """What a pipe has, at most `size` bytes; b"" at its end. Raises NetworkError after a long silence.
-
-        With FinishPipe under way its reply, or the end of the process, is the end of the data as well.
-        """
-        watched = [pipe, self._socket.fileno()] if is_finishing else [pipe]
-        ready = wait(watched, self._check_cancelled, DATA_PATIENCE)
-        if not ready:
-            raise NetworkError(self._reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
-        # What was written before the reply may have come between the looks at the pipe and at the socket.
-        if pipe in ready or wait([pipe], self._check_cancelled, 0):
-            return os.read(pipe, size)
-        return b""
-
-    def close(self) -> None:
-        """End the process; may be called twice. Who still reads from a pipe of it gets an end or an error."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._socket.close()
-        end(self._child)
-        os.close(self._log)
 
     def _initialize(self) -> int:
         version = self.call("Initialize").value
