@@ -1,0 +1,19 @@
+"""The fetcher `registry` against the contract of fetchers."""
+
+import pytest
+from bootc_registry import PLUGIN
+from bootc_registry.fetcher import RegistryFetcher
+from bootc_registry.options import RegistryOptions
+
+from bootc.testing.fetcher import FetcherSuite, OpenFetcher
+
+
+class TestRegistryFetcher(FetcherSuite):
+    transports = PLUGIN.transports
+    capabilities = PLUGIN.capabilities
+
+    @pytest.fixture
+    def open_fetcher(self) -> OpenFetcher:
+        return lambda context, place: RegistryFetcher(
+            context, RegistryOptions(insecure=place.insecure, authfile=str(place.authfile), backoff=0.01)
+        )
