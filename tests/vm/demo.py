@@ -15,7 +15,7 @@ def main() -> None:
     """Tell the story with the parts that the environment names: SUITE, BOOTLOADER, FETCHER, FILESYSTEM, BACKEND."""
     suite = os.environ.get("SUITE") or "trixie"
     parts = Parts(
-        bootloader=os.environ.get("BOOTLOADER") or "grub",
+        bootloader=os.environ.get("BOOTLOADER") or None,
         fetcher=os.environ.get("FETCHER") or "registry",
         filesystem=os.environ.get("FILESYSTEM") or "ext4",
         backend=os.environ.get("BACKEND") or "ostree",

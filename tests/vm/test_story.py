@@ -1,4 +1,4 @@
-"""The main job in virtual machines: with GRUB and the worst of luck, and with systemd-boot and skopeo."""
+"""The main job in virtual machines: with systemd-boot on every backend, and with GRUB and the worst of luck."""
 
 from __future__ import annotations
 
@@ -28,14 +28,19 @@ from tests.vm.story import (
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
 UNMOVED = ["HEAD latest"]
+STORIES = [
+    Parts("systemd-boot", "skopeo", "xfs", "ostree"),
+    Parts("systemd-boot", "registry", "ext4", "dirimage"),
+]
 
 
-def test_upgrade_and_rollback_with_systemd_boot_and_skopeo(
-    tmp_path: Path, image_layout: Path, registry: RegistryServer
+@pytest.mark.parametrize("parts", STORIES, ids=lambda parts: parts.backend)
+def test_upgrade_rollback_and_upgrade_again_with_systemd_boot(
+    tmp_path: Path, image_layout: Path, registry: RegistryServer, parts: Parts
 ) -> None:
-    story = Story(tmp_path, image_layout, Parts("systemd-boot", "skopeo", "xfs"), Teller())
+    story = Story(tmp_path, image_layout, parts, Teller())
     with closing_power(VirtualMachine(story.disk, tmp_path / "machine")) as machine:
-        tell(story, registry, machine)
+        tell(story, registry, machine, again=True)
 
 
 def test_upgrade_and_rollback_with_grub_through_resets_and_without_a_registry(
