@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from attrs import frozen
+
 from bootc.deployment import BootMenu, DeploymentId
 from bootc.storage import MenuFormat, Tree
 
@@ -30,9 +32,20 @@ class Bootloader(ABC):
     def write(self, menu: BootMenu, tries: int | None = None) -> None:
         """Make the machine offer this menu: files first, one atomic switch, removals last; then read back and compare.
 
-        Idempotent; an entry that is there already keeps its counter. `tries` is for new entries (capability
-        `boot-counting`). `menu.prepared` gets its files but no entry. Raises BootloaderError, NoSpaceError.
+        Idempotent; an entry that is there already keeps its counter. `tries` (capability `boot-counting`) is how often
+        the default, if it is new, or else the prepared entry once it becomes the default, may fail to boot.
+        `menu.prepared` gets its files but no entry. Raises BootloaderError, NoSpaceError.
         """
+
+
+@frozen
+class Count:
+    """How often the boot of an entry may still fail, and how often it was tried."""
+
+    left: int
+    done: int
+    problem: str | None = None
+    """what the bootloader itself found wrong with it"""
 
 
 class BootCounting(ABC):
@@ -41,3 +54,16 @@ class BootCounting(ABC):
     @abstractmethod
     def mark_good(self, deployment: DeploymentId) -> None:
         """The deployment booted well: its entry is counted no more."""
+
+    @abstractmethod
+    def count(self, deployment: DeploymentId) -> Count | None:
+        """How a deployment's entry is counted at the moment; None if it is not."""
+
+    def uncounted(self) -> str | None:
+        """Why boots cannot be counted on this machine, although the bootloader can do it; None if they can."""
+        return None
+
+    def new_mark(self) -> str | None:
+        """A kernel argument `bootc.key=…` for a new deployment, by which the bootloader will know it when it starts it;
+        None if it needs none."""
+        return None

@@ -80,6 +80,7 @@ class MilestoneKind(enum.Enum):
 
     STAGED = "3c7d0a52f8e54d0c9a4be1a3f24ab2d7"
     FINALIZED = "8e1c2f7b6a0d4b1f9d35c60f7e92a4c1"
+    FALLBACK = "c4f8a8eac270423f87647983982e49ba"
     ROLLBACK = "26f3b1eb24464d12aa5e7b544a6b5468"
     """upstream's"""
 

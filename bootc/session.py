@@ -132,7 +132,8 @@ class Session:
         with ExitStack() as stack:
             machine = self._with_disk(machine, stack)
             bootloader = self._bootloader(machine, system)
-            yield self._transaction(machine, plugin, bootloader, system)
+            transaction = self._transaction(machine, plugin, bootloader, system)
+            yield evolve(transaction, tries=self.config.settings.tries)
 
     # ------------------------------------------------------------ new systems
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from bootc import bootable, kargs
 from bootc.bootloader import Bootloader
@@ -25,7 +25,9 @@ from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context, ImageView
 from bootc.image import Digest, Image, ImageReference, ImportedImage
 from bootc.platform import Platform
+from bootc.state import Failure, State
 from bootc.storage import Backend, DeployRequest, Finding, ImageStore, LayerStreams
+from bootc.trials import Boots, Trials
 
 
 class Hooks(Protocol):
@@ -41,6 +43,9 @@ class Hooks(Protocol):
         """Let plugins make ready what the deployment needs."""
 
     def staged(self, deployment: Deployment) -> None:
+        """Tell plugins."""
+
+    def boot_completed(self, deployment: Deployment) -> None:
         """Tell plugins."""
 
 
@@ -66,6 +71,8 @@ class Change(enum.Enum):
     """the staged deployment is this image already"""
     LOCKED = "locked"
     UNLOCKED = "unlocked"
+    FAILED_BEFORE = "failed-before"
+    """this image failed to boot here, and is not staged again unless told so"""
     UNCHANGED_REFERENCE = "unchanged-reference"
     """switch: the system follows this reference already"""
     STAGED = "staged"
@@ -83,6 +90,8 @@ class Update:
     """the new one, or the one that is this image already"""
     previous: ImportedImage | None = None
     """what runs now, to compare with"""
+    failure: Failure | None = None
+    """how the image failed before"""
 
 
 @frozen
@@ -92,6 +101,8 @@ class Check:
     reference: ImageReference
     image: Image | None
     previous: ImportedImage | None
+    failure: Failure | None = None
+    """the image failed to boot here, and an upgrade would not stage it"""
 
 
 @frozen
@@ -112,7 +123,13 @@ class Transaction:
     """no cancellation inside: for the steps from record to publish"""
     prune_spool: Callable[[], int]
     tries: int | None = None
+    """how often a new deployment may fail to boot before the machine falls back; None: boots are not counted"""
     stateroot: str = "default"
+    boots: Boots = field()
+
+    @boots.default
+    def _recorded_boots(self) -> Boots:
+        return State.of(self.context.machine).boots
 
     # ------------------------------------------------------------ commands
 
@@ -126,26 +143,35 @@ class Transaction:
             image = source.image
         self.references.record(image)
         is_new = previous is None or previous.digest != image.digest
-        return Check(reference, image if is_new else None, previous)
+        return Check(reference, image if is_new else None, previous, self._trials.failure(image.digest))
 
-    def upgrade(self, fetcher: Fetcher, reference: ImageReference, *, is_locked: bool = False) -> Update:
-        """Fetch what the reference points to now, and stage it if it is new."""
+    def upgrade(
+        self, fetcher: Fetcher, reference: ImageReference, *, is_locked: bool = False, retry_failed: bool = False
+    ) -> Update:
+        """Fetch what the reference points to now, and stage it if it is new. An image that failed to boot here before
+        is left alone unless `retry_failed`."""
         with self.lock():
             self.publish_menu()
             slots = Slots.of(self.backend.deployer.deployments())
             following = [d for d in (slots.staged, self._current()) if d and d.reference == reference]
             present = {d.image.digest: d for d in reversed(following) if d.image}
-            unmoved = self._unmoved(fetcher, reference, present)
+            refused = frozenset() if retry_failed else self._trials.failed_digests() - present.keys()
+            unmoved = self._unmoved(fetcher, reference, refused.union(present))
             if unmoved:
-                return self._kept(present[unmoved], is_locked)
+                return (
+                    self._kept(present[unmoved], is_locked) if unmoved in present else self._failed(reference, unmoved)
+                )
             with self._resolved(fetcher, reference) as source:
                 if source.image.digest in present:
                     self.references.record(source.image)
                     return self._kept(present[source.image.digest], is_locked)
+                if source.image.digest in refused:
+                    self.references.record(source.image)
+                    return self._failed(reference, source.image.digest)
                 return self._update(source, reference, is_locked)
 
-    def switch(self, fetcher: Fetcher, reference: ImageReference) -> Update:
-        """Follow another reference from now on: fetch its image and stage it."""
+    def switch(self, fetcher: Fetcher, reference: ImageReference, *, retry_failed: bool = False) -> Update:
+        """Follow another reference from now on: fetch its image and stage it, unless it failed to boot here before."""
         with self.lock():
             self.publish_menu()
             slots = Slots.of(self.backend.deployer.deployments())
@@ -153,6 +179,8 @@ class Transaction:
             if present and present.reference == reference:
                 return Update(Change.UNCHANGED_REFERENCE, reference, present)
             with self._resolved(fetcher, reference) as source:
+                if not retry_failed and self._trials.failure(source.image.digest):
+                    return self._failed(reference, source.image.digest)
                 return self._update(source, reference, is_locked=False)
 
     def apply_downloaded(self) -> Update:
@@ -175,6 +203,7 @@ class Transaction:
                 raise DeploymentError("Rollback is not container image based")
             with self.shielded():
                 deployer.unstage()
+                self._begin_again(pair[0], (pair[1], *others))
                 deployer.arrange([d.id for d in (*pair, *others)])
                 self.publish_menu()
             self.references.touch()
@@ -186,7 +215,35 @@ class Transaction:
         with self.lock(), self.shielded():
             staged = Slots.of(self.backend.deployer.deployments()).staged
             if staged and not staged.is_locked:
-                self._finalize()
+                try:
+                    self._finalize()
+                except BootcError as error:
+                    with suppress(BootcError):  # what failed first is what counts
+                        self._trials.not_finalized(staged, error.message)
+                    raise
+
+    def complete_boot(self, clue: str | None = None) -> None:
+        """When the boot is complete: what runs is good. If it runs because the default had no tries left, it becomes
+        the default for good, and the failure is remembered; `clue` is what the machine says of that one's end."""
+        with self.lock(), self.shielded():
+            deployments = self.backend.deployer.deployments()
+            booted = Slots.of(deployments).booted
+            if booted is None:
+                raise DeploymentError("what runs is no deployment of this system")
+            failure = self._trials.failed(deployments, clue)
+            if failure:
+                self._fall_back(booted, deployments, failure)
+            self._trials.complete(booted)
+            self.publish_menu()
+            self.references.touch()
+        self.hooks.boot_completed(booted)
+
+    def note_late_boot(self, text: str) -> None:
+        """Keep what keeps this boot from being complete, for the one that is booted after it."""
+        with self.lock():
+            booted = Slots.of(self.backend.deployer.deployments()).booted
+            if booted:
+                self._trials.note(booted, text)
 
     def publish(self) -> None:
         """At boot: write the menu that follows from the deployments, finishing what was left undone."""
@@ -203,9 +260,9 @@ class Transaction:
 
     def publish_menu(self, *, narrow: bool = False) -> None:
         """Make the boot menu follow the deployments; `narrow` leaves out what the next step destroys."""
-        deployer = self.backend.deployer
-        menu = BootMenu.of(deployer.deployments(), deployer.menu_directory, narrow=narrow)
-        self.bootloader.write(menu, self.tries)
+        deployments, directory = self.backend.deployer.deployments(), self.backend.deployer.menu_directory
+        menu = BootMenu.of(deployments, directory, narrow=narrow)
+        self.bootloader.write(menu, self._trials.tries_for(deployments))
 
     def deploy(self, source: Source, request: Callable[[ImportedImage], DeployRequest]) -> Deployment:
         """Import the image of a source, check it and stage it as the request says; the parts of every update."""
@@ -237,6 +294,7 @@ class Transaction:
                 if not self.context.machine.is_booted:
                     self._finalize()
             self._tidy_up(source.image)
+        self._trials.explain()
         after = Slots.of(deployer.deployments())
         change = Change.STAGED if self.context.machine.is_booted else Change.DEPLOYED
         return Update(change, reference, after.staged or deployer.deployments()[0], origin.image if origin else None)
@@ -254,6 +312,7 @@ class Transaction:
         arguments = arguments.updated(old, self._shipped_arguments(image))
         with self.backend.store.open_tree(image) as tree:
             arguments = arguments.with_added(self.hooks.kernel_arguments(ImageView(fetched, tree)))
+        arguments = self._trials.marked(arguments)
         stateroot = origin.stateroot if origin else self.stateroot
         return DeployRequest(stateroot, reference, arguments, origin.id if origin else None, is_locked)
 
@@ -289,13 +348,35 @@ class Transaction:
 
     def _finalize(self) -> None:
         with self._phase(Phase.FINALIZE):
+            deployments = self.backend.deployer.deployments()
+            self._trials.begin(deployments[0], deployments)
             self.publish_menu(narrow=True)
             self.backend.deployer.finalize()
+            self._trials.finalized()
             self.publish_menu()
         default = next(iter(self.backend.deployer.deployments()), None)
         if default:
             message = f"Deployment {default.id} is the default now"
             self.context.report(Milestone(MilestoneKind.FINALIZED, message, {"deployment": default.id}))
+
+    def _begin_again(self, deployment: Deployment, others: Sequence[Deployment]) -> None:
+        """A deployment that failed, and is to be the default once more, gets new tries: its old count is forgotten."""
+        if self._trials.must_begin_again(deployment):
+            self._trials.begin(deployment, others)
+            menu = BootMenu.of(others, self.backend.deployer.menu_directory)
+            self.bootloader.write(menu)
+            tries = self._trials.tries_for((deployment, *others))
+            self.bootloader.write(evolve(menu, prepared=(deployment.entry,)), tries)
+
+    def _fall_back(self, booted: Deployment, deployments: Sequence[Deployment], failure: Failure) -> None:
+        self._trials.record(failure)
+        others = [d.id for d in deployments if not d.is_staged and d.id != booted.id]
+        self.backend.deployer.arrange([booted.id, *others])
+        message = f"Fell back from {failure.deployment} to {booted.id}: {failure.reason}"
+        fields: dict[str, str] = {"deployment": booted.id, "failed_deployment": failure.deployment}
+        if failure.digest:
+            fields["failed_manifest_digest"] = str(failure.digest)
+        self.context.report(Milestone(MilestoneKind.FALLBACK, message, fields))
 
     def _clean(self) -> int:
         with self._phase(Phase.CLEAN):
@@ -330,6 +411,13 @@ class Transaction:
             raise
 
     # ------------------------------------------------------------ questions
+
+    @property
+    def _trials(self) -> Trials:
+        return Trials(self.bootloader, self.boots, self.tries, self.context.report)
+
+    def _failed(self, reference: ImageReference, digest: Digest) -> Update:
+        return Update(Change.FAILED_BEFORE, reference, failure=self._trials.failure(digest))
 
     def _staged_id(self) -> DeploymentId | None:
         staged = Slots.of(self.backend.deployer.deployments()).staged

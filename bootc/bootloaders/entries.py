@@ -58,10 +58,10 @@ class EntryFile:
 
 @frozen
 class Wanted:
-    """An entry that the menu is to have: its key, and its text under a given rank."""
+    """An entry that the menu is to have: its key, and its text in a file of a given name (rank, counted or not)."""
 
     key: str
-    text: Callable[[int], bytes]
+    text: Callable[[FileName], bytes]
 
 
 @frozen
@@ -80,20 +80,23 @@ def key_of(deployment: DeploymentId) -> str:
 
 
 def make_plan(wanted: Sequence[Wanted], present: Sequence[EntryFile], tries: int | None) -> Plan:
-    """Keep every file that is right as it is; write the default first, so that nothing else ever is in between."""
+    """Keep every file that is right as it is; write the default first, so that nothing else ever is in between.
+
+    `tries` are for the default, if there is no file of it yet.
+    """
     top = max((file.name.rank for file in present), default=0)
-    names = _rest(wanted[1:], present, tries, top)
+    names = _rest(wanted[1:], present, top)
     if wanted:
         names.insert(0, _first(wanted[0], names, present, tries, top))
     kept = {file.name for file in present}
     writes = tuple(
-        EntryFile(name, want.text(name.rank)) for want, name in zip(wanted, names, strict=True) if name not in kept
+        EntryFile(name, want.text(name)) for want, name in zip(wanted, names, strict=True) if name not in kept
     )
     removals = sorted((file for file in present if file.name not in names), key=lambda file: file.name.rank)
     return Plan(writes, tuple(removals), tuple(names))
 
 
-def _rest(wanted: Sequence[Wanted], present: Sequence[EntryFile], tries: int | None, top: int) -> list[FileName]:
+def _rest(wanted: Sequence[Wanted], present: Sequence[EntryFile], top: int) -> list[FileName]:
     """Names for all but the default, from the last one upwards: each rank is above the one before."""
     names: list[FileName] = []
     below, fresh = 0, top
@@ -101,7 +104,7 @@ def _rest(wanted: Sequence[Wanted], present: Sequence[EntryFile], tries: int | N
         kept = _unchanged(want, present)
         if kept is None or kept.rank <= below:
             fresh += 1
-            kept = _renamed(want, present, tries, fresh)
+            kept = _renamed(want, present, None, fresh)
         names.insert(0, kept)
         below = kept.rank
     return names
@@ -119,9 +122,9 @@ def _first(
 
 
 def _unchanged(want: Wanted, present: Sequence[EntryFile]) -> FileName | None:
-    """The highest file of this entry whose text is what it would be now."""
-    right = [file.name for file in present if file.name.key == want.key and file.text == want.text(file.name.rank)]
-    return max(right, key=lambda name: name.rank, default=None)
+    """The file of this entry whose text is what it would be now."""
+    right = [file.name for file in present if file.name.key == want.key and file.text == want.text(file.name)]
+    return max(right, key=_standing, default=None)
 
 
 def _renamed(want: Wanted, present: Sequence[EntryFile], tries: int | None, rank: int) -> FileName:
@@ -129,4 +132,9 @@ def _renamed(want: Wanted, present: Sequence[EntryFile], tries: int | None, rank
     there = [file.name for file in present if file.name.key == want.key]
     if not there:
         return FileName(want.key, rank, tries)
-    return evolve(max(there, key=lambda name: name.rank), rank=rank)
+    return evolve(max(there, key=_standing), rank=rank)
+
+
+def _standing(name: FileName) -> tuple[int, bool]:
+    """Which of the files of one entry speaks for it: the highest rank; one that was marked good before the counted."""
+    return name.rank, name.tries_left is None

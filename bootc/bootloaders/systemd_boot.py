@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from attrs import evolve
 
 from bootc import platform
-from bootc.bootloader import BootCounting, Bootloader
-from bootc.bootloaders import bls, entries, kernels, support
+from bootc.bootloader import BootCounting, Bootloader, Count
+from bootc.bootloaders import bls, counting, entries, kernels, support
 from bootc.bootloaders.entries import EntryFile, FileName, Wanted
 from bootc.bootloaders.kernels import Kernel
 from bootc.bootloaders.paths import on_machine
@@ -58,8 +58,9 @@ class SystemdBoot(Bootloader, BootCounting):
         for file in sorted(self._present(), key=lambda file: file.name.boot_order):
             entry = bls.entry_of(file.text)
             if entry and entry.deployment not in found:
+                plain = counting.removed(entry)
                 found[entry.deployment] = evolve(
-                    entry, tries_left=file.name.tries_left, tries_done=file.name.tries_done
+                    plain, tries_left=file.name.tries_left, tries_done=file.name.tries_done
                 )
         return BootMenu(tuple(found.values()))
 
@@ -79,13 +80,22 @@ class SystemdBoot(Bootloader, BootCounting):
         self._tidy([*offered, *prepared])
 
     def mark_good(self, deployment: DeploymentId) -> None:
-        found = [file.name for file in self._present() if file.name.key == entries.key_of(deployment)]
+        """Write the entry as it is without a counter, then remove the counted one: the default is there all the time."""
+        found = [file for file in self._present() if file.name.key == entries.key_of(deployment)]
         if not found:
             raise BootloaderError(NAME, f"no boot entry for {deployment}", "publish the boot menu first")
-        for name in found:
-            if name.tries_left is not None:
-                good = evolve(name, tries_left=None, tries_done=0)
-                self._esp.rename(_ENTRIES / str(name), _ENTRIES / str(good))
+        for file in found:
+            if file.name.tries_left is not None:
+                good = evolve(file.name, tries_left=None, tries_done=0)
+                self._esp.replace(_ENTRIES / str(good), _without_counting(file.text))
+                self._esp.remove(_ENTRIES / str(file.name))
+
+    def count(self, deployment: DeploymentId) -> Count | None:
+        found = [file.name for file in self._present() if file.name.key == entries.key_of(deployment)]
+        if not found or any(name.tries_left is None for name in found):
+            return None
+        name = max(found, key=lambda name: name.rank)
+        return Count(name.tries_left or 0, name.tries_done)
 
     # ------------------------------------------------------------ parts
 
@@ -127,9 +137,9 @@ class SystemdBoot(Bootloader, BootCounting):
 
     def _wanted(self, entry: BootEntry, kernel: Kernel) -> Wanted:
         initrd = [file.path for file in kernel.initrd]
-        text = partial(bls.render, entry, linux=kernel.linux.path, initrd=initrd)
+        text = partial(_text, entry, kernel.linux.path, initrd)
         try:
-            text(1)
+            text(FileName("", 1))
         except ValueError as error:
             raise BootloaderError(NAME, f"entry {entry.deployment}: {error}", "correct the kernel arguments") from error
         return Wanted(entries.key_of(entry.deployment), text)
@@ -156,7 +166,7 @@ class SystemdBoot(Bootloader, BootCounting):
     def _verify(self, offered: Sequence[Kernel], wanted: Sequence[Wanted], final: Sequence[FileName]) -> None:
         """Read back: the files of this menu, no others, and nothing that overrides their order."""
         found = sorted(self._present(), key=lambda file: -file.name.rank)
-        meant = [(want.key, want.text(name.rank)) for want, name in zip(wanted, final, strict=True)]
+        meant = [(want.key, want.text(name)) for want, name in zip(wanted, final, strict=True)]
         if [(file.name.key, file.text) for file in found] != meant:
             raise BootloaderError(NAME, "the entries on the ESP are not the ones that were written")
         for file in kernels.missing(self._esp, offered):
@@ -174,3 +184,16 @@ class SystemdBoot(Bootloader, BootCounting):
                     f"loader/loader.conf on the ESP sets {line.strip()!r}, which overrides the order of deployments",
                     "remove that line",
                 )
+
+
+def _text(entry: BootEntry, linux: PurePosixPath, initrd: Sequence[PurePosixPath], name: FileName) -> bytes:
+    shown = entry if name.tries_left is None else counting.added(entry)
+    return bls.render(shown, name.rank, linux, initrd)
+
+
+def _without_counting(text: bytes) -> bytes:
+    """The text of an entry file of ours as it would be without a counter."""
+    more = " ".join(("", *counting.ARGUMENTS))
+    lines = text.decode(errors="surrogateescape").split("\n")
+    plain = (line.removesuffix(more) if line.startswith("options ") else line for line in lines)
+    return "\n".join(plain).encode(errors="surrogateescape")

@@ -55,6 +55,8 @@ class Settings:
     bootloader: str | None = None
     parallel: int = field(default=4, validator=[validators.ge(1), validators.le(99)])
     """layers that are fetched at once"""
+    tries: int = field(default=3, validator=[validators.ge(0), validators.le(9)])
+    """how often a new deployment may fail to boot before the machine falls back; 0: boots are not counted"""
 
 
 @frozen

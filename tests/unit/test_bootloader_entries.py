@@ -54,8 +54,8 @@ def wanted(*contents: str) -> list[Wanted]:
     return [Wanted(key_of(DeploymentId(content[0])), partial(_text, content)) for content in contents]
 
 
-def _text(content: str, rank: int) -> bytes:
-    return f"{content} {rank}".encode()
+def _text(content: str, name: FileName) -> bytes:
+    return f"{content} {name.rank}".encode()
 
 
 def booted(files: Sequence[EntryFile]) -> list[str]:

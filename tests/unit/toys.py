@@ -25,6 +25,7 @@ from bootc.hookspec import Context, ImageView
 from bootc.image import Descriptor, Digest, Image, ImageReference, ImportedImage, Layer
 from bootc.machine import Machine
 from bootc.platform import Platform
+from bootc.state.boots import Record
 from bootc.storage import Backend, Deployer, DeployRequest, Finding, ImageStore, LayerStreams, MenuFormat, Tree
 from bootc.transaction import Transaction
 
@@ -443,6 +444,24 @@ class NoHooks:
     def staged(self, deployment: Deployment) -> None:
         pass
 
+    def boot_completed(self, deployment: Deployment) -> None:
+        pass
+
+
+class ToyBoots:
+    """The record of trials and failures, on the disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+
+    def read(self) -> Record:
+        found: Record = self.disk.kept.get("boots", Record())
+        return found
+
+    def write(self, record: Record) -> None:
+        if record != self.read():
+            self.disk.put("boots", record)
+
 
 def toy_transaction(
     disk: Disk, backend: ToyBackend, bootloader: Bootloader, *, kind: type[Transaction] = Transaction
@@ -462,6 +481,7 @@ def toy_transaction(
         open_streams=lambda source, store: nullcontext(NoStreams()),
         shielded=nullcontext,
         prune_spool=lambda: 0,
+        boots=ToyBoots(disk),
     )
 
 
