@@ -11,7 +11,14 @@ from bootc.roots.boot import Boot
 from bootc.roots.deployer import PinningRootDeployer, RootDeployer
 from bootc.roots.images import Images, ImageTree
 from bootc.roots.layout import Layout, build_at, discard, name_of, number_of, whole
-from bootc.roots.records import DeploymentRecord, RootState, read_record, write_record
+from bootc.roots.records import (
+    DeploymentRecord,
+    RootState,
+    describe_image,
+    described_image,
+    read_record,
+    write_record,
+)
 from bootc.roots.sysroot import Staged, Sysroot, View
 
 __all__ = [
@@ -27,6 +34,8 @@ __all__ = [
     "Sysroot",
     "View",
     "build_at",
+    "describe_image",
+    "described_image",
     "discard",
     "name_of",
     "number_of",

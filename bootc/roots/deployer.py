@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve
 
 from bootc import etc_merge
 from bootc.deployment import Deployment, DeploymentId
-from bootc.errors import BootcError, DeploymentError, UsageError
+from bootc.errors import BootcError, DeploymentError, StoreError, UsageError
 from bootc.image import ImportedImage
 from bootc.roots import boot, retention
 from bootc.roots.boot import Boot
@@ -139,6 +140,7 @@ class RootDeployer(Deployer):
         present = [record.id for record in self._sysroot.view().order]
         if sorted(present) != sorted(order):
             raise DeploymentError("the new boot order does not name each deployment once")
+        self._mend_plans()
         if state.order != tuple(order):
             self._sysroot.write(evolve(state, order=tuple(order)))
 
@@ -148,11 +150,21 @@ class RootDeployer(Deployer):
         for name in self._volume.names(self._layout.deployments):
             if name not in kept:
                 discard(self._volume, self._layout.deployments / name)
+        self._mend_plans()
 
     # ------------------------------------------------------------ parts
 
     def _mounts(self, record: DeploymentRecord) -> bytes:
         return boot.mount_plan(record, self._layout, self._images).render()
+
+    def _mend_plans(self) -> None:
+        """Write each mount plan anew that is not what follows from the record of its deployment."""
+        for record in self._sysroot.view().order:
+            path = self._layout.deployments / record.id / MOUNTS
+            with suppress(StoreError):  # of an image that is damaged itself, which others tell
+                plan = self._mounts(record)
+                if self._volume.read_optional(path) != plan:
+                    self._volume.replace(path, plan)
 
     def _describe(self, record: DeploymentRecord) -> Deployment:
         return Deployment(

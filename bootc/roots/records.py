@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +14,7 @@ from attrs import frozen
 from bootc.deployment import DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume, Volume
 from bootc.errors import ReferenceError, StateError
-from bootc.image import Digest, ImageReference
+from bootc.image import Digest, ImageReference, ImportedImage
 from bootc.roots.layout import DEPLOYMENT, Layout
 from bootc.state import records
 
@@ -37,6 +37,11 @@ def write_record(volume: Volume, path: PurePosixPath, document: Mapping[str, obj
     records.write(volume, path, {"format": _FORMAT, **document})
 
 
+def state_hint(layout: Layout) -> str:
+    """What to do about a state that is damaged or missing."""
+    return f'write {{"number": N, "order": [IDs of {layout.deployments}, the default first]}} to it'
+
+
 @frozen
 class RootState:
     """The one record whose replacement changes what is booted next."""
@@ -51,7 +56,7 @@ class RootState:
     def read(cls, volume: DirectoryVolume, layout: Layout) -> RootState | None:
         """The state; None if there is none. Raises StateError."""
         path = layout.state
-        hint = f'write {{"number": N, "order": [IDs of {layout.deployments}, the default first]}} to it'
+        hint = state_hint(layout)
         document = read_record(volume, path, hint)
         if document is None:
             return None
@@ -95,7 +100,7 @@ class DeploymentRecord:
     def read(cls, volume: DirectoryVolume, layout: Layout, id: DeploymentId) -> DeploymentRecord | None:
         """The record; None if there is no such deployment. Raises StateError."""
         home = layout.deployments / id
-        path, hint = home / DEPLOYMENT, f"if this is not the running deployment, move {home} away"
+        path, hint = home / DEPLOYMENT, f"move {home} away while another deployment runs"
         document = read_record(volume, path, hint)
         if document is None:
             if volume.is_directory(home):
@@ -137,3 +142,26 @@ class DeploymentRecord:
 
 
 _TEXTS = ("stateroot", "image", "reference", "title", "version", "kernel", "initramfs", "boot-digest")
+
+
+def describe_image(image: ImportedImage, layers: Iterable[Digest]) -> dict[str, object]:
+    """What a store records of an image: manifest and config as they were served, and diffIDs."""
+    return {
+        "digest": str(image.digest),
+        "manifest": image.manifest.decode(errors="surrogateescape"),
+        "config": image.config.decode(errors="surrogateescape"),
+        "layers": list(map(str, layers)),
+    }
+
+
+def described_image(
+    document: Mapping[str, Any], path: PurePosixPath, hint: str, key: str
+) -> tuple[ImportedImage, tuple[Digest, ...]]:
+    """The way back: the image and its diffIDs. Raises StateError."""
+    digest, manifest, config = (records.text(document, name, path, hint) for name in ("digest", "manifest", "config"))
+    try:
+        layers = tuple(map(Digest.parse, records.texts(document, "layers", path, hint)))
+        raw = (text.encode(errors="surrogateescape") for text in (manifest, config))
+        return ImportedImage(Digest.parse(digest), *raw, key=key), layers
+    except (ReferenceError, UnicodeError) as error:
+        raise StateError(str(path), f"damaged: {error}", hint) from error

@@ -13,7 +13,7 @@ from bootc.host import KERNEL_ARGUMENT
 from bootc.image import Digest
 from bootc.machine import Machine
 from bootc.roots.layout import Layout, name_of, whole
-from bootc.roots.records import DeploymentRecord, RootState
+from bootc.roots.records import DeploymentRecord, RootState, state_hint
 from bootc.state import records
 
 _READINGS = 5
@@ -59,8 +59,7 @@ class Sysroot:
         """The state. Raises StateError if there is none."""
         found = RootState.read(self.volume, self.layout)
         if found is None:
-            problem = f"this sysroot was not installed with backend {self.layout.name}"
-            raise StateError(str(self.layout.state), "missing", problem)
+            raise StateError(str(self.layout.state), "missing", state_hint(self.layout))
         return found
 
     def write(self, state: RootState) -> None:
