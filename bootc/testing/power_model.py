@@ -1,0 +1,397 @@
+"""A filesystem in memory, changed by the same steps as a real one, read from a directory and written to another.
+
+`Contents` is what a filesystem holds at one moment; a `Translator` turns steps into effects on it. An effect names
+inodes, not paths, so that it means the same when an earlier one was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from attrs import define, evolve, field, frozen
+
+from bootc.durable import Step
+
+ROOT = 0
+"""the inode of a volume's root"""
+
+Key: TypeAlias = "tuple[int, str]"
+"""a name in a directory: the directory's inode, and the name"""
+
+
+class ReplayError(AssertionError):
+    """A log of steps that cannot have happened: a step is missing, or says too little."""
+
+
+@frozen(cache_hash=True)
+class Inode:
+    """A file of any kind, without its names."""
+
+    kind: int
+    """S_IF…"""
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    data: bytes = b""
+    """content, or where a link points to"""
+    device: int = 0
+    mtime: int | None = field(default=None, eq=False)
+    """nanoseconds; None where nothing was set since the last change"""
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it has names in it."""
+        return self.kind == stat.S_IFDIR
+
+
+@frozen(eq=False)
+class Effect:
+    """What one step (or a part of it that reaches the disk by itself) changes."""
+
+    entries: tuple[tuple[int, str, int | None], ...] = ()
+    """directory, name, and the inode that it has then; None: the name is gone"""
+    born: tuple[int, Inode] | None = None
+    needs: frozenset[Key] = frozenset()
+    """names without which it cannot be, beside those that it changes"""
+    inode: int | None = None
+    """whose content or attributes it changes"""
+    change: Callable[[Inode], Inode] | None = None
+    is_content: bool = False
+    ends: int | None = None
+    """a directory that is no more"""
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """All names that it has to do with."""
+        return self.needs | {(directory, name) for directory, name, _ in self.entries}
+
+
+@define
+class Contents:
+    """Everything on one filesystem. What is shared with a copy is copied when it changes."""
+
+    inodes: dict[int, Inode]
+    directories: dict[int, dict[str, int]]
+    _own: set[int] = field(factory=set)
+
+    @classmethod
+    def scan(cls, root: Path) -> Contents:
+        """Read a directory. Names that lead to one file lead to one inode."""
+        found = cls({ROOT: _inode(root)}, {ROOT: {}})
+        known: dict[tuple[int, int], int] = {}
+        waiting = [(root, ROOT)]
+        while waiting:
+            here, directory = waiting.pop()
+            for name in sorted(os.listdir(here)):
+                status = (here / name).lstat()
+                number = known.setdefault((status.st_dev, status.st_ino), len(found.inodes))
+                found.directories[directory][name] = number
+                if number not in found.inodes:
+                    found.inodes[number] = _inode(here / name)
+                    if found.inodes[number].is_directory:
+                        found.directories[number] = {}
+                        waiting.append((here / name, number))
+        return found
+
+    def copy(self) -> Contents:
+        """Another that changes by itself."""
+        self._own.clear()
+        return Contents(dict(self.inodes), dict(self.directories))
+
+    def apply(self, effect: Effect, *, is_lost: bool = False) -> None:
+        """Let it happen; a lost one only gives numbers to what others may name."""
+        if effect.born:
+            number, inode = effect.born
+            self.inodes[number] = inode
+            if inode.is_directory:
+                self.directories[number] = {}
+                self._own.add(number)
+        if is_lost:
+            return
+        for directory, name, target in effect.entries:
+            names = self._writable(directory)
+            if target is None:
+                names.pop(name, None)
+            else:
+                names[name] = target
+        if effect.change and effect.inode is not None:
+            self.inodes[effect.inode] = effect.change(self.inodes[effect.inode])
+
+    def find(self, path: str) -> int | None:
+        """The inode at a path; no link is followed."""
+        number = ROOT
+        for name in PurePosixPath(path).parts:
+            found = self.directories.get(number, {}).get(name)
+            if found is None:
+                return None
+            number = found
+        return number
+
+    def walk(self) -> Iterator[tuple[str, int]]:
+        """All paths with their inodes, directories before what is in them, in order."""
+        waiting = [("", ROOT)]
+        while waiting:
+            path, number = waiting.pop()
+            yield path, number
+            names = self.directories.get(number, {})
+            waiting += [(f"{path}/{name}" if path else name, names[name]) for name in sorted(names, reverse=True)]
+
+    def signature(self) -> int:
+        """The same for two that hold the same, apart from times."""
+        return self._signature(ROOT)
+
+    def write(self, root: Path) -> None:
+        """Make it below an empty directory, whose own metadata it sets."""
+        made: dict[int, bytes] = {}
+        late: list[tuple[bytes, Inode]] = []
+        for path, number in self.walk():
+            place, inode = os.path.join(os.fsencode(root), os.fsencode(path)), self.inodes[number]
+            if number in made:
+                os.link(made[number], place, follow_symlinks=False)
+                continue
+            made[number] = place
+            if inode.is_directory:
+                if path:
+                    os.mkdir(place, 0o700)
+                late.append((place, inode))
+            else:
+                _make(place, inode)
+        for place, inode in reversed(late):
+            _dress(place, inode)
+
+    def _signature(self, number: int) -> int:
+        inode = self.inodes[number]
+        if not inode.is_directory:
+            return hash(inode)
+        names = self.directories[number]
+        return hash((inode, tuple([(name, self._signature(names[name])) for name in sorted(names)])))
+
+    def _writable(self, directory: int) -> dict[str, int]:
+        if directory not in self._own:
+            self._own.add(directory)
+            self.directories[directory] = dict(self.directories[directory])
+        return self.directories[directory]
+
+
+def differences(meant: Contents, found: Contents) -> Iterator[str]:
+    """Where two differ: names, kinds, modes, owners, attributes, content, times that were set, and hard links."""
+    left, right = dict(meant.walk()), dict(found.walk())
+    for path in sorted({*left, *right}):
+        if path not in left or path not in right:
+            yield f"/{path}: {'not in the log' if path in right else 'only in the log'}"
+            continue
+        one, other = meant.inodes[left[path]], found.inodes[right[path]]
+        if one != other:
+            yield f"/{path}: {_shown(one)} in the log, {_shown(other)} in truth"
+        elif not one.is_directory and one.mtime not in (None, other.mtime):
+            yield f"/{path}: time {one.mtime} in the log, {other.mtime} in truth"
+    if _groups(left) != _groups(right):
+        yield "hard links differ"
+
+
+class Translator:
+    """Turns steps into effects, in the light of all steps before them."""
+
+    def __init__(self, before: Contents, *, is_fat: bool = False) -> None:
+        self.now = before.copy()
+        self._is_fat, self._next = is_fat, 1 + max(before.inodes)
+
+    def effects(self, step: Step) -> tuple[Effect, ...]:
+        """The parts of a step that reach the disk one by one; they have happened in `now`. Raises ReplayError."""
+        effects = tuple(self._effects(step))
+        for effect in effects:
+            self.now.apply(effect)
+        return effects
+
+    def target(self, path: str) -> int:
+        """The inode at a path. Raises ReplayError."""
+        parent, name = self._place(path)
+        if not name:
+            return parent
+        found = self.now.directories[parent].get(name)
+        if found is None:
+            raise ReplayError(f"{path} is not there")
+        return found
+
+    def _effects(self, step: Step) -> Iterable[Effect]:
+        data = step.data or b""
+        match step.name:
+            case "create" | "mkdir" | "symlink" | "mknod":
+                return self._made(step.paths[0], _new(step.name, data))
+            case "link" | "rename" | "exchange":
+                return self._named(step.name, *step.paths)
+            case "unlink" | "rmdir":
+                return self._removed(step.name, step.paths[0])
+            case "write":
+                return (self._content(step.paths[0], data),)
+            case "clone":
+                source = self.now.inodes[self.target(step.paths[0])].data
+                return (self._content(step.paths[1], source[: int(data)]),)
+            case "chown" | "chmod" | "setxattr" | "removexattr" | "utimens":
+                return (Effect(inode=self.target(step.paths[0]), change=_change(step.name, data)),)
+            case "fsync" | "syncfs":
+                return ()
+            case _:
+                raise ReplayError(f"unknown step {step.name}")
+
+    def _made(self, path: str, inode: Inode) -> Iterable[Effect]:
+        directory, name = self._place(path)
+        if name in self.now.directories[directory]:
+            raise ReplayError(f"{path} is there already")
+        parent = self.now.inodes[directory]
+        inode = evolve(inode, uid=os.geteuid(), gid=os.getegid())
+        if parent.mode & stat.S_ISGID:
+            inode = evolve(inode, gid=parent.gid, mode=inode.mode | (stat.S_ISGID if inode.is_directory else 0))
+        number, self._next = self._next, self._next + 1
+        return (Effect(entries=((directory, name, number),), born=(number, inode)),)
+
+    def _named(self, kind: str, old: str, new: str) -> Iterable[Effect]:
+        source, target = self._place(old), self._place(new)
+        number, other = self.target(old), self.now.directories[target[0]].get(target[1])
+        if kind == "link":
+            if other is not None:
+                raise ReplayError(f"{new} is there already")
+            return (Effect(entries=((*target, number),), needs=frozenset({source})),)
+        if kind == "exchange":
+            if other is None:
+                raise ReplayError(f"{new} is not there")
+            return (Effect(entries=((*source, other), (*target, number))),)
+        if source == target:
+            return ()
+        ends = other if other is not None and self.now.inodes[other].is_directory else None
+        if self._is_fat:
+            return (Effect(entries=((*target, number),), ends=ends), Effect(entries=((*source, None),)))
+        return (Effect(entries=((*source, None), (*target, number)), ends=ends),)
+
+    def _removed(self, kind: str, path: str) -> Iterable[Effect]:
+        directory, name = self._place(path)
+        number = self.now.directories[directory].get(name)
+        is_directory = number is not None and self.now.inodes[number].is_directory
+        if kind == "unlink":
+            return () if number is None or is_directory else (Effect(entries=((directory, name, None),)),)
+        if number is None or not is_directory or self.now.directories[number]:
+            raise ReplayError(f"{path} is no empty directory")
+        return (Effect(entries=((directory, name, None),), ends=number),)
+
+    def _content(self, path: str, data: bytes) -> Effect:
+        def change(inode: Inode) -> Inode:
+            return evolve(inode, data=inode.data + data, mtime=None)
+
+        return Effect(inode=self.target(path), change=change, is_content=True)
+
+    def _place(self, path: str) -> Key:
+        """A path's directory and name; the root has no name."""
+        parts = PurePosixPath(path).parts
+        number = ROOT
+        for part in parts[:-1]:
+            found = self.now.directories[number].get(self._spelled(number, part))
+            if found is None or not self.now.inodes[found].is_directory:
+                raise ReplayError(f"{path}: {part} is no directory")
+            number = found
+        return number, self._spelled(number, parts[-1]) if parts else ""
+
+    def _spelled(self, directory: int, name: str) -> str:
+        """The name as it is there, on a filesystem that does not tell upper from lower case."""
+        if not self._is_fat:
+            return name
+        return next((n for n in self.now.directories[directory] if n.casefold() == name.casefold()), name)
+
+
+def _new(kind: str, data: bytes) -> Inode:
+    match kind:
+        case "create":
+            return Inode(stat.S_IFREG, int(data or b"644", 8))
+        case "mkdir":
+            return Inode(stat.S_IFDIR, int(data or b"755", 8))
+        case "symlink":
+            return Inode(stat.S_IFLNK, 0o777, data=data)
+        case _:
+            mode, device = data.split(b":")
+            return Inode(stat.S_IFMT(int(mode, 8)), stat.S_IMODE(int(mode, 8)), device=int(device))
+
+
+def _change(kind: str, data: bytes) -> Callable[[Inode], Inode]:
+    match kind:
+        case "chown":
+            uid, gid = map(int, data.split(b":"))
+            return lambda inode: evolve(inode, uid=uid, gid=gid, mode=_without_suid(inode))
+        case "chmod":
+            return lambda inode: evolve(inode, mode=int(data, 8))
+        case "utimens":
+            return lambda inode: evolve(inode, mtime=int(data))
+        case _:
+            return _attribute(kind, data)
+
+
+def _attribute(kind: str, data: bytes) -> Callable[[Inode], Inode]:
+    name, _, value = data.partition(b"=")
+
+    def change(inode: Inode) -> Inode:
+        xattrs = {key: held for key, held in inode.xattrs if key != name}
+        return evolve(inode, xattrs=tuple(sorted({**xattrs, **({name: value} if kind == "setxattr" else {})}.items())))
+
+    return change
+
+
+def _without_suid(inode: Inode) -> int:
+    """What chown(2) leaves of a mode."""
+    if inode.kind != stat.S_IFREG:
+        return inode.mode
+    return inode.mode & ~(stat.S_ISUID | (stat.S_ISGID if inode.mode & stat.S_IXGRP else 0))
+
+
+def _inode(path: Path) -> Inode:
+    status = path.lstat()
+    kind, data = stat.S_IFMT(status.st_mode), b""
+    if kind == stat.S_IFREG:
+        data = path.read_bytes()
+    elif kind == stat.S_IFLNK:
+        data = os.fsencode(os.readlink(path))
+    device = status.st_rdev if kind in (stat.S_IFBLK, stat.S_IFCHR) else 0
+    names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+    xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+    mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+    return Inode(kind, mode, status.st_uid, status.st_gid, xattrs, data, device, mtime)
+
+
+def _make(place: bytes, inode: Inode) -> None:
+    if inode.kind == stat.S_IFLNK:
+        os.symlink(inode.data, place)
+    elif inode.kind != stat.S_IFREG:
+        os.mknod(place, inode.kind | 0o600, inode.device)
+    else:
+        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        view = memoryview(inode.data)
+        while view:
+            view = view[os.write(file, view) :]
+        os.close(file)
+    _dress(place, inode)
+
+
+def _dress(place: bytes, inode: Inode) -> None:
+    """Metadata, in an order in which none undoes another."""
+    if (inode.uid, inode.gid) != (os.geteuid(), os.getegid()):
+        os.chown(place, inode.uid, inode.gid, follow_symlinks=False)
+    if inode.kind != stat.S_IFLNK:
+        os.chmod(place, inode.mode)
+    for name, value in inode.xattrs:
+        os.setxattr(place, name, value, follow_symlinks=False)
+    if inode.mtime is not None:
+        os.utime(place, ns=(inode.mtime, inode.mtime), follow_symlinks=False)
+
+
+def _groups(paths: dict[str, int]) -> set[frozenset[str]]:
+    found: dict[int, set[str]] = {}
+    for path, number in paths.items():
+        found.setdefault(number, set()).add(path)
+    return {frozenset(names) for names in found.values() if len(names) > 1}
+
+
+def _shown(inode: Inode) -> str:
+    data = inode.data if len(inode.data) < 40 else inode.data[:32] + b"... %d bytes" % len(inode.data)
+    return f"{inode.kind | inode.mode:o} {inode.uid}:{inode.gid} {dict(inode.xattrs)} {data!r} {inode.device}"
