@@ -63,10 +63,10 @@ def digest(volume: Volume, files: Iterable[PurePosixPath]) -> Digest:
     return Digest("sha256", measured.hexdigest())
 
 
-def entry(record: DeploymentRecord, layout: Layout, images: Images) -> BootEntry:
+def entry(record: DeploymentRecord, layout: Layout) -> BootEntry:
     """The line of the boot menu."""
     plan = layout.deployments / record.id / MOUNTS
-    own = (f"{KERNEL_ARGUMENT}={record.id}", f"{PLAN_ARGUMENT}={plan}", *images.arguments(record.image))
+    own = (f"{KERNEL_ARGUMENT}={record.id}", f"{PLAN_ARGUMENT}={plan}", *record.own_arguments)
     return BootEntry(
         deployment=record.id,
         title=record.title,
@@ -80,7 +80,7 @@ def entry(record: DeploymentRecord, layout: Layout, images: Images) -> BootEntry
 def mount_plan(record: DeploymentRecord, layout: Layout, images: Images) -> MountPlan:
     """How the initramfs puts the deployment together."""
     etc, var = layout.deployments / record.id / ETC, layout.var / record.stateroot
-    return MountPlan(root=images.root(record.image), binds={PurePosixPath("etc"): etc, PurePosixPath("var"): var})
+    return MountPlan(root=images.root(record), binds={PurePosixPath("etc"): etc, PurePosixPath("var"): var})
 
 
 def _system_name(tree: Tree) -> str:

@@ -20,7 +20,6 @@ from bootc.roots.layout import ETC, MOUNTS, build_at, discard
 from bootc.roots.records import DeploymentRecord, RootState
 from bootc.roots.sysroot import Staged, Sysroot, View
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
-from bootc.system.initramfs import version_for
 
 _STATEROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _COPY = etc_merge.MergePlan((), ())
@@ -86,8 +85,8 @@ class RootDeployer(Deployer):
             return self._plan(merge_from, new).findings
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
-        tree, version = self._images.tree(image.key), version_for(self._images.root(image.key))
-        found = Boot.of(tree, image, str(request.reference), version)
+        tree = self._images.tree(image.key)
+        found = Boot.of(tree, image, str(request.reference), self._images.plan_version)
         files = tuple(self._images.source(image.key, path) for path in (found.kernel, found.initramfs))
         self._fill_var(image.key, request.stateroot)
         record = DeploymentRecord(
@@ -96,6 +95,7 @@ class RootDeployer(Deployer):
             image=image.key,
             reference=request.reference,
             arguments=request.arguments.without(boot.OWN_ARGUMENTS),
+            own_arguments=self._images.arguments(image.key),
             merge_from=request.merge_from,
             title=found.title,
             version=found.version,
@@ -174,7 +174,7 @@ class RootDeployer(Deployer):
             reference=record.reference,
             arguments=record.arguments,
             boot_digest=record.boot_digest,
-            entry=boot.entry(record, self._layout, self._images),
+            entry=boot.entry(record, self._layout),
             details=self._images.details(record),
         )
 

@@ -57,6 +57,9 @@ class ImageTree(Tree):
 class Images(ABC):
     """The images of a store, by `ImportedImage.key`."""
 
+    plan_version: int = 1
+    """of mount plans that have roots of this kind"""
+
     @abstractmethod
     def image(self, key: str) -> ImportedImage | None:
         """The image; None if it is gone. Raises StateError."""
@@ -74,15 +77,15 @@ class Images(ABC):
         """Where one of its files (a path without links) lies below the sysroot."""
 
     @abstractmethod
-    def root(self, key: str) -> Root:
-        """How the initramfs mounts it."""
+    def root(self, record: DeploymentRecord) -> Root:
+        """How the initramfs mounts it for a deployment."""
 
     @abstractmethod
     def details(self, record: DeploymentRecord) -> Mapping[str, object]:
         """Fields of a deployment's entry in the status document."""
 
     def arguments(self, key: str) -> tuple[str, ...]:
-        """Further kernel arguments of its deployments, which belong to the backend."""
+        """Further kernel arguments for a new deployment, which belong to the backend."""
         return ()
 
     def problems(self, key: str) -> Iterator[str]:

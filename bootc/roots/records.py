@@ -88,6 +88,8 @@ class DeploymentRecord:
     """its image's key in the store"""
     reference: ImageReference
     arguments: KernelArguments
+    own_arguments: tuple[str, ...]
+    """further ones, which the backend gave it when it was staged"""
     merge_from: DeploymentId | None
     title: str
     version: str
@@ -117,6 +119,7 @@ class DeploymentRecord:
             id=id,
             reference=reference,
             arguments=KernelArguments(records.texts(document, "arguments", path, hint)),
+            own_arguments=records.texts(document, "own-arguments", path, hint),
             merge_from=DeploymentId(merge_from) if isinstance(merge_from, str) else None,
             kernel=kernel,
             initramfs=initramfs,
@@ -131,6 +134,7 @@ class DeploymentRecord:
             "image": self.image,
             "reference": self.reference.origin,
             "arguments": list(self.arguments),
+            "own-arguments": list(self.own_arguments),
             "merge-from": self.merge_from,
             "title": self.title,
             "version": self.version,

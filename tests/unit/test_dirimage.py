@@ -28,6 +28,7 @@ def record(id: str, *, slot: str | None = None, stateroot: str = "default") -> D
         image=slot or id,
         reference=ImageReference.of("registry.example/os:1"),
         arguments=KernelArguments(("quiet",)),
+        own_arguments=(),
         merge_from=None,
         title="System",
         version="1",

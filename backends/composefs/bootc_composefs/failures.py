@@ -42,3 +42,17 @@ class VerityMissingError(VerityError):
 
 class VerityBusyError(VerityError):
     """The file is open for writing, or another process is enabling fs-verity on it."""
+
+
+class LayerFileError(StoreError):
+    """The kept entries of a layer are damaged."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("entries of a layer", problem, "the next import reads the layer again")
+
+
+class ObjectError(StoreError):
+    """An object is missing, or its content is not what its name says."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem, "the next import of an image that has it brings it back")

@@ -25,18 +25,18 @@ class SlotImages(Images):
         return slot.image if slot else None
 
     def tree(self, key: str) -> SlotTree:
-        return SlotTree(self._volume.path(self.root(key)))
+        return SlotTree(self._volume.path(SLOTS / key / TREE))
 
     @contextmanager
     def directory(self, key: str, name: str) -> Iterator[Path]:
         """The slot's own."""
-        yield self._volume.path(self.root(key) / name)
+        yield self._volume.path(SLOTS / key / TREE / name)
 
     def source(self, key: str, path: PurePosixPath) -> PurePosixPath:
-        return self.root(key) / path
+        return SLOTS / key / TREE / path
 
-    def root(self, key: str) -> PurePosixPath:
-        return SLOTS / key / TREE
+    def root(self, record: DeploymentRecord) -> PurePosixPath:
+        return SLOTS / record.image / TREE
 
     def details(self, record: DeploymentRecord) -> Mapping[str, object]:
         return {"dirimage": {"id": record.id, "slot": record.image, "stateroot": record.stateroot}}

@@ -1,0 +1,108 @@
+"""A directory of an image as one of this system, for what works on directories only: merges of /etc, and programs.
+
+It lies below `checkouts`, which only root can look into, with all attributes; contents are compared with their digests
+while they are copied. Each step is announced to the volume's observer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from bootc.durable import DirectoryVolume, explain
+from bootc.errors import FileSystemError
+from bootc.layers import printable
+from bootc_composefs.layout import CHECKOUTS
+from bootc_composefs.objects import Objects
+from bootc_composefs.tree import Child, Directory, File, HardLink, Node, Object, Special, Symlink
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def checked_out(directory: Directory, objects: Objects, volume: DirectoryVolume) -> Iterator[Path]:
+    """The directory's path, for as long as the block lasts. Raises FileSystemError, NoSpaceError, ObjectError."""
+    root = CHECKOUTS / secrets.token_hex(6)
+    try:
+        volume.make_directories(CHECKOUTS, 0o700)
+        _Checkout(root, objects, volume).put(root, directory)
+        yield volume.path(root)
+    finally:
+        volume.remove(root)
+
+
+class _Checkout:
+    """Remembers the inodes that have a name, so that further names become links."""
+
+    def __init__(self, root: PurePosixPath, objects: Objects, volume: DirectoryVolume) -> None:
+        self._root, self._objects, self._volume = root, objects, volume
+        self._placed: dict[int, PurePosixPath] = {}
+
+    def put(self, path: PurePosixPath, child: Child) -> None:
+        """Make what stands at a path, with all below it."""
+        try:
+            self._put(path, child.target if isinstance(child, HardLink) else child)
+        except OSError as error:
+            shown = printable(os.fsencode(path))
+            if error.errno == errno.ENOTSUP:
+                hint = "install on a filesystem with extended attributes, as ext4, xfs and btrfs"
+                raise FileSystemError(shown, "the filesystem cannot hold its extended attributes", hint) from error
+            raise explain(error, shown) from error
+
+    def _put(self, path: PurePosixPath, node: Node) -> None:
+        if isinstance(node, Directory):
+            self._step("mkdir", path, data=b"700")
+            os.mkdir(self._volume.path(path), 0o700)
+            for name, child in node.children.items():
+                self.put(path / os.fsdecode(name), child)
+        elif (known := self._placed.get(id(node))) is not None:
+            self._step("link", known, path)
+            os.link(self._volume.path(known), self._volume.path(path), follow_symlinks=False)
+            return
+        else:
+            self._placed[id(node)] = path
+            self._put_file(path, node)
+        self._set_attributes(path, node)
+
+    def _put_file(self, path: PurePosixPath, node: File | Symlink | Special) -> None:
+        target = self._volume.path(path)
+        match node:
+            case File():
+                self._step("create", path, data=b"600")
+                with os.fdopen(os.open(target, _CREATE, 0o600), "wb", 0) as file:
+                    for piece in self._pieces(node):
+                        self._step("write", path, data=piece)
+                        file.write(piece)
+            case Symlink():
+                self._step("symlink", path, data=node.target)
+                os.symlink(node.target, os.fsencode(target))
+            case Special():
+                mode = node.kind.value | 0o600
+                self._step("mknod", path, data=b"%o:%d" % (mode, node.rdev))
+                os.mknod(target, mode, node.rdev)
+
+    def _pieces(self, file: File) -> Iterable[bytes]:
+        return self._objects.pieces(file.content) if isinstance(file.content, Object) else (file.content,)
+
+    def _set_attributes(self, path: PurePosixPath, node: Node) -> None:
+        """Owner, mode, attributes and time, in an order in which none undoes another."""
+        target, found = self._volume.path(path), node.attributes
+        self._step("chown", path, data=b"%d:%d" % (found.uid, found.gid))
+        os.chown(target, found.uid, found.gid, follow_symlinks=False)
+        if not isinstance(node, Symlink):
+            self._step("chmod", path, data=b"%o" % found.mode)
+            os.chmod(target, stat.S_IMODE(found.mode))
+        for key, value in found.xattrs.items():
+            self._step("setxattr", path, data=key + b"=" + value)
+            os.setxattr(target, key, value, follow_symlinks=False)
+        self._step("utimens", path, data=b"%d" % found.mtime)
+        os.utime(target, ns=(found.mtime, found.mtime), follow_symlinks=False)
+
+    def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
+        if self._volume.is_observed:
+            self._volume.announce(name, *paths, data=data)

@@ -1,0 +1,25 @@
+"""SELinux labels of a tree, by the policy that it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePosixPath
+
+from attrs import evolve
+
+from bootc.labels import Policy
+from bootc.storage import Tree
+from bootc_composefs.tree import Directory, HardLink, mode_of, walk
+
+_LABEL = b"security.selinux"
+
+
+def label(root: Directory, files: Tree) -> None:
+    """Label all nodes; without a policy nothing changes. `files` are the same tree, to read the policy from."""
+    policy = Policy.load(lambda path: files.read_optional(PurePosixPath(path)))
+    if policy is None:
+        return
+    for path, node in walk(root):
+        if not isinstance(node, HardLink) and (context := policy.label(os.fsdecode(path), mode_of(node))):
+            xattrs = {**node.attributes.xattrs, _LABEL: context.encode() + b"\0"}
+            node.attributes = evolve(node.attributes, xattrs=xattrs)

@@ -1,0 +1,263 @@
+"""Objects: files that are named by the fs-verity digest of their content, written once and never changed.
+
+A new object is written in `incoming` and renamed. Nothing is synced here: whoever writes a record that names objects
+calls `settle` before. Until then a power cut may leave an object that is not whole; so an object that is there already,
+and is brought by another layer, is read once and compared before it is taken for good.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from bootc.durable import DirectoryVolume, explain
+from bootc_composefs import fsverity
+from bootc_composefs.failures import ObjectError, VerityMissingError
+from bootc_composefs.fsverity import Algorithm, VerityHash
+from bootc_composefs.layout import INCOMING, OBJECTS
+from bootc_composefs.tree import Object
+
+_BUFFER = 8 << 20
+"""contents up to this size are hashed before anything is written"""
+_CHUNK = 1 << 20
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_THREADS = 4
+
+
+class Objects:
+    """The objects of one sysroot."""
+
+    def __init__(self, volume: DirectoryVolume, algorithm: Algorithm, *, has_verity: bool = False) -> None:
+        self._volume, self._algorithm, self._has_verity = volume, algorithm, has_verity
+        self._present: dict[str, set[str]] | None = None
+        self._sound: set[bytes] = set()
+        self._directories: set[str] = set()
+        self._number, self._prefix = 0, secrets.token_hex(4)
+
+    # ------------------------------------------------------------ reading
+
+    def path(self, object: Object) -> PurePosixPath:
+        """Where it lies, below the sysroot."""
+        return OBJECTS / os.fsdecode(object.path)
+
+    def open(self, object: Object) -> BinaryIO:
+        """For reading. Raises ObjectError if it is missing."""
+        path = self.path(object)
+        try:
+            return self._volume.open(path)
+        except FileNotFoundError as error:
+            raise ObjectError(str(path), "is missing") from error
+
+    def read(self, object: Object) -> bytes:
+        """A small one, compared with its digest. Raises ObjectError."""
+        with self.open(object) as file, self._explained(object):
+            data = file.read()
+        if fsverity.digest_of(data, self._algorithm) != object.digest:
+            raise ObjectError(str(self.path(object)), "its content is not what its name says")
+        return data
+
+    def pieces(self, object: Object) -> Iterator[bytes]:
+        """The content in pieces; at its end ObjectError is raised if it was not what the digest says."""
+        measured = VerityHash(self._algorithm)
+        with self.open(object) as file, self._explained(object):
+            while piece := file.read(_CHUNK):
+                measured.update(piece)
+                yield piece
+        if measured.digest() != object.digest:
+            raise ObjectError(str(self.path(object)), "its content is not what its name says")
+
+    def size(self, object: Object) -> int | None:
+        """Of its file; None if there is none."""
+        return self._volume.size(self.path(object))
+
+    def damage(self, object: Object) -> str | None:
+        """What is wrong with it, found by reading all of it; None if nothing is."""
+        try:
+            for _ in self.pieces(object):
+                pass
+        except ObjectError as error:
+            return error.problem
+        return None
+
+    def all(self) -> Iterator[Object]:
+        """All that are there."""
+        for directory in self._volume.names(OBJECTS):
+            for name in self._volume.names(OBJECTS / directory):
+                with suppress(ValueError):
+                    digest = bytes.fromhex(directory + name)
+                    if len(digest) == self._algorithm.size:
+                        yield Object.of(digest)
+
+    # ------------------------------------------------------------ writing
+
+    def put(self, read: Callable[[int], bytes], size: int) -> Object:
+        """Keep content of this size. Raises NoSpaceError, FileSystemError."""
+        if size > _BUFFER:
+            return self._put_large(read)
+        return self.put_bytes(read(size))
+
+    def put_bytes(self, data: bytes) -> Object:
+        """Keep content that is in memory."""
+        object = Object.of(fsverity.digest_of(data, self._algorithm))
+        if not self.is_sound(object):
+            with self._incoming() as (name, descriptor):
+                self._write(name, descriptor, data)
+            self._take(name, object)
+        return object
+
+    def _put_large(self, read: Callable[[int], bytes]) -> Object:
+        measured = VerityHash(self._algorithm)
+        with self._incoming() as (name, descriptor):
+            while piece := read(_CHUNK):
+                measured.update(piece)
+                self._write(name, descriptor, piece)
+        object = Object.of(measured.digest())
+        if self.is_sound(object):
+            self._volume.remove(INCOMING / name)
+        else:
+            self._take(name, object)
+        return object
+
+    def is_sound(self, object: Object) -> bool:
+        """Whether it is there and whole: read once, in the life of this instance."""
+        if object.digest in self._sound:
+            return True
+        if not self._has(object) or self.damage(object):
+            return False
+        self._sound.add(object.digest)
+        return True
+
+    def settle(self, objects: Collection[Object]) -> None:
+        """Bring all to the disk, and give fs-verity to these where the filesystem can. Raises VerityError."""
+        self._volume.sync()
+        if self._has_verity and self._protect(objects):
+            self._volume.sync()
+
+    def unprotected(self, objects: Iterable[Object]) -> Iterator[Object]:
+        """Those among them that do not have fs-verity with the digest of their names."""
+        for object in objects:
+            with self._explained(object), self._opened(object) as descriptor:
+                if not self._is_protected(descriptor, object):
+                    yield object
+
+    def remove(self, object: Object) -> None:
+        """Remove it; no record may name it. It is gone for good after the next sync."""
+        self._volume.remove(self.path(object))
+        self._sound.discard(object.digest)
+
+    # ------------------------------------------------------------ parts
+
+    def _has(self, object: Object) -> bool:
+        if self._present is None:
+            names = self._volume.names(OBJECTS)
+            self._present = {name: set(self._volume.names(OBJECTS / name)) for name in names}
+        directory, _, name = os.fsdecode(object.path).partition("/")
+        return name in self._present.get(directory, ())
+
+    @contextmanager
+    def _incoming(self) -> Iterator[tuple[str, int]]:
+        """A new file; removed again if it does not become whole."""
+        self._number += 1
+        name = f"{self._prefix}-{self._number}"
+        path = INCOMING / name
+        try:
+            self._step("create", path, data=b"644")
+            descriptor = os.open(self._volume.path(path), _CREATE, 0o644)
+            try:
+                yield name, descriptor
+            finally:
+                os.close(descriptor)
+        except BaseException as error:
+            with suppress(OSError):
+                self._volume.path(path).unlink()
+                self._step("unlink", path)
+            if isinstance(error, OSError):
+                raise explain(error, str(self._volume.path(path))) from error
+            raise
+
+    def _write(self, name: str, descriptor: int, data: bytes) -> None:
+        self._step("write", INCOMING / name, data=data)
+        done = os.write(descriptor, data)
+        while done < len(data):
+            done += os.write(descriptor, memoryview(data)[done:])
+
+    def _take(self, name: str, object: Object) -> None:
+        """Give a whole file its name."""
+        path = self.path(object)
+        with self._explained(object):
+            if path.parent.name not in self._directories:
+                self._make_directory(path.parent)
+            self._step("rename", INCOMING / name, path)
+            os.rename(self._volume.path(INCOMING / name), self._volume.path(path))
+        self._sound.add(object.digest)
+
+    def _make_directory(self, path: PurePosixPath) -> None:
+        if not self._volume.is_directory(path):
+            self._step("mkdir", path, data=b"755")
+            self._volume.path(path).mkdir()
+        self._directories.add(path.name)
+
+    def _protect(self, objects: Collection[Object]) -> bool:
+        """Give fs-verity to all; whether any did not have it. In threads: it is mostly waiting for the disk."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return any(list(pool.map(self._protect_one, {object.digest: object for object in objects}.values())))
+
+    def _protect_one(self, object: Object) -> bool:
+        with self._opened(object) as descriptor:
+            if self._is_protected(descriptor, object):
+                return False
+            fsverity.enable(descriptor, self._algorithm, str(self._volume.path(self.path(object))))
+            if self._is_protected(descriptor, object):
+                return True
+        self._replace(object)
+        return True
+
+    def _replace(self, object: Object) -> None:
+        """Write its content anew, for it has an fs-verity of another kind, which cannot be changed."""
+        with self._incoming() as (name, descriptor):
+            for piece in self.pieces(object):
+                self._write(name, descriptor, piece)
+        self._take(name, object)
+        with self._opened(object) as descriptor:
+            fsverity.enable(descriptor, self._algorithm, str(self._volume.path(self.path(object))))
+            if not self._is_protected(descriptor, object):
+                raise ObjectError(str(self.path(object)), "the kernel measures another digest than its name")
+
+    def _is_protected(self, descriptor: int, object: Object) -> bool:
+        try:
+            return fsverity.measure(descriptor, str(self.path(object))) == (self._algorithm, object.digest)
+        except VerityMissingError:
+            return False
+
+    @contextmanager
+    def _opened(self, object: Object) -> Iterator[int]:
+        path = self._volume.path(self.path(object))
+        try:
+            descriptor = os.open(path, _READ)
+        except FileNotFoundError as error:
+            raise ObjectError(str(self.path(object)), "is missing") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _explained(self, object: Object) -> Iterator[None]:
+        """EIO is what the kernel answers where fs-verity finds other content."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.EBADMSG):
+                raise ObjectError(str(self.path(object)), error.strerror or "cannot be read") from error
+            raise explain(error, str(self._volume.path(self.path(object)))) from error
+
+    def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
+        if self._volume.is_observed:
+            self._volume.announce(name, *paths, data=data)
