@@ -78,7 +78,7 @@ class Trials:
         self.boots.write(self._read().with_failure(Failure.of(FailureKind.FINALIZATION, deployment, reason)))
 
     def tries_for(self, deployments: Sequence[Deployment]) -> int | None:
-        """For a menu of these deployments: how many tries the default, or the one that is to be it, has if it is new."""
+        """For a menu of these deployments: the tries of the default, or the one that is to be it, if it is new."""
         subject = next(iter(deployments), None)
         if subject is None or len(deployments) < 2 or self._read().trial != subject.id or not self._is_on:
             return None

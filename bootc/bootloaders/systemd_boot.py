@@ -80,7 +80,7 @@ class SystemdBoot(Bootloader, BootCounting):
         self._tidy([*offered, *prepared])
 
     def mark_good(self, deployment: DeploymentId) -> None:
-        """Write the entry as it is without a counter, then remove the counted one: the default is there all the time."""
+        """Write the entry as it is without a counter, then remove the counted one: it is there all the time."""
         found = [file for file in self._present() if file.name.key == entries.key_of(deployment)]
         if not found:
             raise BootloaderError(NAME, f"no boot entry for {deployment}", "publish the boot menu first")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bootc.image import ImageSummary
-from bootc.status import layer_difference
+from bootc.image import ImageReference, ImageSummary
+from bootc.state import Failure
+from bootc.status import failure_text, layer_difference
 from bootc.transaction import Change, Check, Update
 
 _PLAIN = {
@@ -20,13 +21,16 @@ def check_lines(check: Check) -> list[str]:
     if check.image is None:
         return [f"No changes in: {check.reference.short}"]
     news = [f"Update available for: {check.reference.short}", *_image_lines(check.image)]
-    return news + layer_difference(check.previous, check.image)
+    failed = [f"  Failed: {failure_text(check.failure)}"] if check.failure else []
+    return news + failed + layer_difference(check.previous, check.image)
 
 
 def update_lines(update: Update) -> list[str]:
     """`upgrade` and `switch`."""
     if update.change in _PLAIN:
         return [_PLAIN[update.change]]
+    if update.failure:
+        return _failed_lines(update.reference, update.failure)
     is_staged = update.change is Change.STAGED
     lines = [f"{'Queued for next boot' if is_staged else 'Deployed'}: {update.reference.short}"]
     deployment = update.deployment
@@ -51,6 +55,15 @@ def rollback_lines(is_undo: bool) -> list[str]:
     if is_undo:
         return ["notice: Reverting queued rollback state", "Next boot: current deployment"]
     return ["Next boot: rollback deployment"]
+
+
+def _failed_lines(reference: ImageReference, failure: Failure) -> list[str]:
+    return [
+        f"Not staged: {reference.short} failed to boot here before",
+        f"  Digest: {failure.digest}",
+        f"  Failed: {failure_text(failure)}",
+        "A newer image will be staged again; --retry-failed stages this one.",
+    ]
 
 
 def _image_lines(image: ImageSummary) -> list[str]:

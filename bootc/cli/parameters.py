@@ -42,3 +42,10 @@ def progress_options(function: Function) -> Function:
 def apply_option(function: Function) -> Function:
     """`--apply`."""
     return click.option("--apply", is_flag=True, help="Reboot into the new deployment at once.")(function)
+
+
+def retry_option(function: Function) -> Function:
+    """`--retry-failed`."""
+    return click.option("--retry-failed", is_flag=True, help="Stage an image that failed to boot here before, too.")(
+        function
+    )

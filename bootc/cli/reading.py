@@ -8,6 +8,7 @@ from bootc.deployment import Deployment, DeploymentId, Slots
 from bootc.errors import StateError
 from bootc.events import Notice, Report
 from bootc.session import OpenSystem, Session
+from bootc.state import Failure
 from bootc.status import CachedUpdate, Host
 
 
@@ -22,7 +23,16 @@ def read_host(options: GlobalOptions, report: Report) -> Host:
         deployments,
         cached_updates=_cached_update(system, booted, report) if booted else {},
         is_read_only=host.is_medium_read_only(system.machine.root),
+        failures=_failures(system, report),
     )
+
+
+def _failures(system: OpenSystem, report: Report) -> tuple[Failure, ...]:
+    try:
+        return system.state.boots.read().failures
+    except StateError as error:
+        report(Notice(f"{error.message}; failed boots are not shown", is_warning=True))
+        return ()
 
 
 def _cached_update(system: OpenSystem, booted: Deployment, report: Report) -> dict[DeploymentId, CachedUpdate]:

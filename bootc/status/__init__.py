@@ -1,18 +1,20 @@
 """The status of a system: the Host document (`org.containers.bootc/v1`) and its JSON, YAML and text forms."""
 
 from bootc.status.document import Document, dump_host, host_document, to_json, to_yaml
-from bootc.status.model import CachedUpdate, Entry, Host, ImageStatus, UsrOverlay
+from bootc.status.model import CachedUpdate, Entry, FailedDeployment, Host, ImageStatus, UsrOverlay
 from bootc.status.parse import parse_host
-from bootc.status.text import layer_difference, printable, size_text, status_text, sysroot_text
+from bootc.status.text import failure_text, layer_difference, printable, size_text, status_text, sysroot_text
 
 __all__ = [
     "CachedUpdate",
     "Document",
     "Entry",
+    "FailedDeployment",
     "Host",
     "ImageStatus",
     "UsrOverlay",
     "dump_host",
+    "failure_text",
     "host_document",
     "layer_difference",
     "parse_host",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bootc.deployment import Deployment, DeploymentId
-from bootc.status.model import CachedUpdate, Entry, Host, ImageStatus, UsrOverlay
+from bootc.status.model import CachedUpdate, Entry, FailedDeployment, Host, ImageStatus, UsrOverlay
 from bootc.status.text import printable_json
 
 API_VERSION = "org.containers.bootc/v1"
@@ -54,6 +54,8 @@ def dump_host(host: Host) -> Document:
     }
     if not host.others:
         del status["otherDeployments"]
+    if host.failed:
+        status["failedDeployments"] = [_dump_failed(failed) for failed in host.failed]
     target = host.target
     spec = {
         "image": _dump_reference(target.name, target.transport, target.signature) if target else None,
@@ -76,6 +78,18 @@ def _dump_entry(entry: Entry | None) -> Document | None:
         "ostree": None if entry.ostree is None else dict(entry.ostree),
         "composefs": None if entry.composefs is None else dict(entry.composefs),
         **entry.details,
+    }
+
+
+def _dump_failed(failed: FailedDeployment) -> Document:
+    reference = failed.reference
+    return {
+        "kind": failed.kind,
+        "deployment": failed.deployment,
+        "image": _dump_reference(reference.name, reference.transport, reference.signature) if reference else None,
+        "imageDigest": failed.digest,
+        "reason": failed.reason,
+        "time": failed.time,
     }
 
 

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from bootc.deployment import Deployment, DeploymentId, Slots
 from bootc.image import ImageReference, ImageSummary, parse_time
+from bootc.state import Failure
 
 _OVERLAY = "usrOverlay"
 
@@ -110,6 +111,26 @@ class Entry:
 
 
 @frozen
+class FailedDeployment:
+    """A deployment that failed to boot, or to be made the default."""
+
+    kind: str
+    """`boot` or `finalization`"""
+    deployment: str
+    reason: str
+    time: str
+    """RFC 3339"""
+    digest: str | None = None
+    reference: ImageReference | None = None
+
+    @classmethod
+    def of(cls, failure: Failure) -> FailedDeployment:
+        """From the core's record."""
+        digest = str(failure.digest) if failure.digest else None
+        return cls(failure.kind.value, failure.deployment, failure.reason, failure.time, digest, failure.reference)
+
+
+@frozen
 class Host:
     """A whole Host document."""
 
@@ -125,6 +146,8 @@ class Host:
     type: str | None = None
     usr_overlay: UsrOverlay | None = None
     is_read_only: bool = False
+    failed: tuple[FailedDeployment, ...] = ()
+    """a field of ours, the last one first"""
 
     @classmethod
     def of(
@@ -133,6 +156,7 @@ class Host:
         *,
         cached_updates: Mapping[DeploymentId, CachedUpdate],
         is_read_only: bool,
+        failures: Sequence[Failure] = (),
     ) -> Host:
         """Describe a system by its deployments, in boot order. An overlay on /usr is a detail of the booted one."""
         slots = Slots.of(deployments)
@@ -149,6 +173,7 @@ class Host:
             type="bootcHost" if booted and booted.image else None,
             usr_overlay=UsrOverlay.of(slots.booted) if slots.booted else None,
             is_read_only=is_read_only,
+            failed=tuple(map(FailedDeployment.of, reversed(failures))),
         )
 
     def without_other_slots(self) -> Host:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from bootc.errors import ConfigError
 from bootc.image import ImageReference
-from bootc.status.model import Entry, Host, ImageStatus, UsrOverlay
+from bootc.status.model import Entry, FailedDeployment, Host, ImageStatus, UsrOverlay
 
 Parsed = TypeVar("Parsed")
 
@@ -31,6 +31,7 @@ def parse_host(document: object) -> Host:
         type=status.optional_text("type"),
         usr_overlay=status.optional("usrOverlay", _overlay),
         is_read_only=status.flag("readOnly"),
+        failed=tuple(_failed(item) for item in status.items("failedDeployments")),
     )
 
 
@@ -106,6 +107,17 @@ def _entry(node: _Node) -> Entry:
         store=node.optional_text("store"),
         ostree=node.optional("ostree", lambda found: found.values),
         composefs=node.optional("composefs", lambda found: found.values),
+    )
+
+
+def _failed(node: _Node) -> FailedDeployment:
+    return FailedDeployment(
+        kind=node.text("kind"),
+        deployment=node.text("deployment"),
+        reason=node.text("reason"),
+        time=node.text("time"),
+        digest=node.optional_text("imageDigest"),
+        reference=node.optional("image", _reference),
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from bootc.image import Digest, ImageSummary, canonical_json
-from bootc.status.model import Entry, Host, ImageStatus, utc_time
+from bootc.state import Failure, FailureKind
+from bootc.status.model import Entry, FailedDeployment, Host, ImageStatus, utc_time
 
 NOT_BOOTED = "System is not deployed via bootc."
 
@@ -33,6 +34,7 @@ def _blocks(host: Host, is_verbose: bool) -> str:
     slots = [("staged", host.staged), ("booted", host.booted), ("rollback", host.rollback)]
     slots += [("other", entry) for entry in host.others]
     blocks = [_block(slot, entry, host, is_verbose) for slot, entry in slots if entry]
+    blocks += map(_failed_block, host.failed)
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
@@ -50,6 +52,20 @@ def _block(slot: str, entry: Entry, host: Host, is_verbose: bool) -> list[str]:
         rows = [("Commit", str(entry.composefs.get("verity", "")))]
         return [] if slot == "other" else [title, *_aligned(rows, len(title.encode()))]
     return [f"Current {slot} state is unknown"]
+
+
+def _failed_block(failed: FailedDeployment) -> list[str]:
+    what = failed.reference.display if failed.reference else failed.deployment
+    title = f"  Failed {'image' if failed.reference else 'deployment'}"
+    rows = [("Digest", failed.digest)] if failed.digest else []
+    return [f"{title}: {printable(what)}", *_aligned([*rows, ("Why", failure_text(failed))], len(title))]
+
+
+def failure_text(failure: Failure | FailedDeployment) -> str:
+    """When and why, in one line."""
+    kind = failure.kind if isinstance(failure.kind, str) else failure.kind.value
+    what = "not made the default" if kind == FailureKind.FINALIZATION.value else "did not boot"
+    return f"{what}, {_whole_seconds(failure.time)}: {failure.reason}"
 
 
 def _aligned(rows: list[Row], width: int) -> list[str]:

@@ -18,6 +18,7 @@ COMPLETIONS = {
     "zsh": PurePosixPath("usr/share/zsh/site-functions/_bootc"),
     "fish": PurePosixPath("usr/share/fish/vendor_completions.d/bootc.fish"),
 }
+MANAGER = PurePosixPath("usr/lib/systemd/system.conf.d")
 INITRAMFS = PurePosixPath("usr/lib/bootc/initramfs")
 DRACUT = PurePosixPath("usr/lib/dracut/modules.d/90bootc-root")
 INITRAMFS_TOOLS = PurePosixPath("usr/share/initramfs-tools")
@@ -28,12 +29,19 @@ SCRIPTS = {
     "initramfs/initramfs-tools/init-bottom": INITRAMFS_TOOLS / "scripts/init-bottom/bootc-root",
 }
 """what the initramfs is made of, executable"""
+DROP_INS = {
+    "bless-boot.conf": UNITS / "systemd-bless-boot.service.d/50-bootc.conf",
+    "watchdog.conf": MANAGER / "50-bootc-watchdog.conf",
+}
+"""settings of systemd's own parts"""
 DATA = {
     "initramfs/version": INITRAMFS / "version",
     "initramfs/dracut/bootc-root.service": DRACUT / "bootc-root.service",
 }
 """what else it is made of"""
 WANTS = {
+    "bootc-boot-completed.service": "multi-user.target",
+    "bootc-boot-late.timer": "sysinit.target",
     "bootc-finalize-staged.service": "basic.target",
     "bootc-publish.service": "multi-user.target",
     "bootc-status-updated.path": "multi-user.target",
@@ -56,7 +64,7 @@ def install(root: Path, completions: Mapping[str, str]) -> tuple[PurePosixPath, 
     if not root.is_dir():
         raise FileSystemError(str(root), "not a directory")
     volume = DirectoryVolume(root)
-    found = {**_folder("units", UNITS), **_folder("preset", PRESETS), **_initramfs()}
+    found = {**_folder("units", UNITS), **_folder("preset", PRESETS), **_others()}
     found |= {COMPLETIONS[shell]: _File(script.encode()) for shell, script in completions.items()}
     for path, file in found.items():
         volume.make_directories(path.parent)
@@ -77,7 +85,7 @@ def _folder(name: str, destination: PurePosixPath) -> dict[PurePosixPath, _File]
     return {destination / file.name: _File(file.read_bytes()) for file in folder.iterdir() if file.is_file()}
 
 
-def _initramfs() -> dict[PurePosixPath, _File]:
+def _others() -> dict[PurePosixPath, _File]:
     here = files("bootc.system")
     scripts = {path: _File(here.joinpath(name).read_bytes(), 0o755) for name, path in SCRIPTS.items()}
-    return scripts | {path: _File(here.joinpath(name).read_bytes()) for name, path in DATA.items()}
+    return scripts | {path: _File(here.joinpath(name).read_bytes()) for name, path in (DATA | DROP_INS).items()}

@@ -16,6 +16,7 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import DeploymentError
 from bootc.image import Digest, Image, ImageReference, ImportedImage, canonical_json
 from bootc.machine import Machine
+from bootc.state import Failure, FailureKind
 from bootc.transaction import Change, Check, Update
 
 REFERENCE = ImageReference.of("reg.example/os:stable")
@@ -54,7 +55,20 @@ DIFFERENCE = [
     "Added layers:     1     Size: 3.0 MB",
 ]
 
+FAILURE = Failure(
+    FailureKind.BOOT, DeploymentId("b.0"), NEW, REFERENCE, "none of 3 boots was completed", "2026-01-02T03:04:05Z"
+)
+
 UPDATES = {
+    "failed before": (
+        Update(Change.FAILED_BEFORE, REFERENCE, failure=FAILURE),
+        [
+            "Not staged: reg.example/os:stable failed to boot here before",
+            f"  Digest: {NEW}",
+            "  Failed: did not boot, 2026-01-02T03:04:05Z: none of 3 boots was completed",
+            "A newer image will be staged again; --retry-failed stages this one.",
+        ],
+    ),
     "nothing new": (Update(Change.NONE, REFERENCE), ["No update available."]),
     "staged before": (
         Update(Change.STAGED_BEFORE, REFERENCE, STAGED),

@@ -11,6 +11,7 @@ from bootc.cli.completions import SHELLS, script
 from bootc.cli.options import GlobalOptions
 from bootc.cli.terminal import out, out_lines
 from bootc.deployment import Slots
+from bootc.host.boots import last_words, waited_for
 from bootc.status import size_text
 from bootc.system import files
 
@@ -37,6 +38,24 @@ def publish(options: GlobalOptions) -> None:
     """At boot: write the boot menu that follows from the deployments."""
     with opened(options) as (_, transaction):
         transaction.publish()
+
+
+@command.command("boot-completed")
+@click.pass_obj
+def boot_completed(options: GlobalOptions) -> None:
+    """When the boot is complete: what runs is good, and after a fall-back it becomes the default for good."""
+    with opened(options) as (_, transaction):
+        transaction.complete_boot(last_words())
+
+
+@command.command("boot-late")
+@click.pass_obj
+def boot_late(options: GlobalOptions) -> None:
+    """Before a reboot for the next try: keep what this boot waits for."""
+    text = waited_for()
+    out(f"The boot is not complete: {text}")
+    with opened(options) as (_, transaction):
+        transaction.note_late_boot(text)
 
 
 @command.command("cleanup")

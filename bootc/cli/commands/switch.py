@@ -7,7 +7,7 @@ import click
 from bootc.cli import messages, reboot
 from bootc.cli.changing import opened, require_running_system
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import TRANSPORTS, apply_option, progress_options
+from bootc.cli.parameters import TRANSPORTS, apply_option, progress_options, retry_option
 from bootc.cli.terminal import out_lines
 from bootc.image import ImageReference
 
@@ -26,6 +26,7 @@ from bootc.image import ImageReference
 @click.option("--enforce-container-sigpolicy", is_flag=True, help="Refuse a policy.json that accepts unsigned images.")
 @click.option("--retain", is_flag=True, expose_value=False, help="Accepted; refs of an ostree origin are always kept.")
 @click.option("--no-signature-verification", is_flag=True, hidden=True, expose_value=False)
+@retry_option
 @progress_options
 @click.pass_obj
 def command(
@@ -34,6 +35,7 @@ def command(
     transport: str,
     apply: bool,
     enforce_container_sigpolicy: bool,
+    retry_failed: bool,
     quiet: bool,
     progress_fd: int | None,
 ) -> None:
@@ -47,7 +49,7 @@ def command(
     reference = ImageReference.of(target, transport, signature).canonical
     with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
         with session.fetcher(reference) as fetcher:
-            update = transaction.switch(fetcher, reference)
+            update = transaction.switch(fetcher, reference, retry_failed=retry_failed)
         reboot.announce(transaction.context.machine, update)
     out_lines(messages.update_lines(update))
     if apply and update.deployment and update.deployment.is_staged:

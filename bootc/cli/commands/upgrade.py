@@ -8,7 +8,7 @@ from bootc.cli import messages, reboot
 from bootc.cli.changing import opened, require_running_system
 from bootc.cli.following import followed
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import apply_option, progress_options
+from bootc.cli.parameters import apply_option, progress_options, retry_option
 from bootc.cli.terminal import out_lines
 from bootc.errors import UsageError
 from bootc.session import Session
@@ -17,7 +17,7 @@ from bootc.transaction import Change, Transaction, Update
 _CONFLICTS = {
     "--check": ("--apply", "--download-only", "--from-downloaded"),
     "--download-only": ("--apply", "--from-downloaded"),
-    "--from-downloaded": ("--tag",),
+    "--from-downloaded": ("--tag", "--retry-failed"),
 }
 
 
@@ -27,6 +27,7 @@ _CONFLICTS = {
 @click.option("--download-only", is_flag=True, help="Stage, but do not apply at a reboot; see --from-downloaded.")
 @click.option("--from-downloaded", is_flag=True, help="Apply what --download-only staged; needs no network.")
 @click.option("--tag", metavar="TAG", help="Follow this tag of the same repository from now on.")
+@retry_option
 @progress_options
 @click.pass_obj
 def command(
@@ -36,6 +37,7 @@ def command(
     download_only: bool,
     from_downloaded: bool,
     tag: str | None,
+    retry_failed: bool,
     quiet: bool,
     progress_fd: int | None,
 ) -> None:
@@ -44,7 +46,14 @@ def command(
     The system that runs is not changed; the new one is booted at the next reboot, with the changes to /etc that were
     made until then, and the one that runs now is kept for `bootc rollback`.
     """
-    _require_compatible(check=check, apply=apply, download_only=download_only, from_downloaded=from_downloaded, tag=tag)
+    _require_compatible(
+        check=check,
+        apply=apply,
+        download_only=download_only,
+        from_downloaded=from_downloaded,
+        tag=tag,
+        retry_failed=retry_failed,
+    )
     require_running_system(options, apply)
     with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
         if check:
@@ -54,10 +63,10 @@ def command(
             update = (
                 transaction.apply_downloaded()
                 if from_downloaded
-                else _upgrade(session, transaction, tag, is_locked=download_only)
+                else _upgrade(session, transaction, tag, is_locked=download_only, retry_failed=retry_failed)
             )
             reboot.announce(transaction.context.machine, update)
-            lines, is_reboot_due = said(update), update.change is not Change.NONE
+            lines, is_reboot_due = said(update), update.change not in (Change.NONE, Change.FAILED_BEFORE)
     out_lines(lines)
     if apply and is_reboot_due:
         reboot.reboot()
@@ -77,7 +86,9 @@ def _check(session: Session, transaction: Transaction, tag: str | None) -> list[
         return messages.check_lines(transaction.check(fetcher, reference))
 
 
-def _upgrade(session: Session, transaction: Transaction, tag: str | None, *, is_locked: bool) -> Update:
+def _upgrade(
+    session: Session, transaction: Transaction, tag: str | None, *, is_locked: bool, retry_failed: bool
+) -> Update:
     reference = followed(transaction.backend.deployer.deployments(), tag)
     with session.fetcher(reference) as fetcher:
-        return transaction.upgrade(fetcher, reference, is_locked=is_locked)
+        return transaction.upgrade(fetcher, reference, is_locked=is_locked, retry_failed=retry_failed)
