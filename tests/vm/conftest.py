@@ -13,6 +13,32 @@ from tests.servers import RegistryServer
 from tests.vm.story import build_image
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the usual run leaves out."""
+    group = parser.getgroup("virtual machines")
+    group.addoption("--matrix", action="store_true", help="also what is marked `matrix`: every pair, every kind")
+    group.addoption("--long", action="store_true", help="crash runs look at every moment, not at a sample")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Our own marker."""
+    config.addinivalue_line("markers", "matrix: left out unless --matrix is given")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --matrix, a choice in which each backend and each kind of failure occurs."""
+    if not config.getoption("--matrix"):
+        left_out = [item for item in items if item.get_closest_marker("matrix")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Whether --long is given."""
+    return bool(pytestconfig.getoption("--long"))
+
+
 @pytest.fixture(scope="session")
 def port() -> int:
     """A free port: the sample image names the registry that it trusts."""

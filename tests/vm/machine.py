@@ -5,6 +5,7 @@ Only the standard library and qemu-system-x86_64 are needed; the guest runs syst
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -25,6 +26,9 @@ _ANSWER = 30.0
 """Seconds that the guest agent may take for a question that costs it nothing."""
 _STUCK = 60.0
 """Seconds without a sign of the firmware after a reset; it takes five."""
+
+_RESETTING = re.compile(r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting)$")
+"""what a kernel says last before it resets the machine"""
 
 
 class MachineError(Exception):
@@ -155,11 +159,10 @@ class VirtualMachine:
     def _press_reset_if_stuck(self) -> None:
         """Press the reset button of a machine whose firmware never came back from the reset that the guest asked for.
 
-        Emulated processors do that now and then: they run, and nothing appears on the console. The guest had ended in
-        order by then, and nothing else is pressed for.
+        Emulated processors do that now and then: they run, and nothing appears on the console. The kernel had said its
+        last word by then, and nothing else is pressed for.
         """
-        is_reset = self.serial_tail(1).rstrip().endswith("reboot: machine restart")
-        if is_reset and time.time() - self.serial_log.stat().st_mtime > _STUCK:
+        if _RESETTING.search(self.serial_tail(1).rstrip()) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
             os.utime(self.serial_log)
             self.monitor("system_reset")
 
@@ -201,8 +204,12 @@ class VirtualMachine:
 
     def reboot(self, timeout: float = BOOT) -> float:
         """Reboot in order, stopping all units, and wait until the guest is up; returns the seconds that it took."""
-        self._ask("reboot")
+        self.ask_reboot()
         return self.wait_up(timeout)
+
+    def ask_reboot(self) -> None:
+        """Begin to reboot in order, and do not wait; `wait_up` does."""
+        self._ask("reboot")
 
     def poweroff(self, timeout: float = BOOT) -> float:
         """Switch off in order, stopping all units, and wait for the end; returns the seconds that it took."""

@@ -1,0 +1,99 @@
+"""Images that do not boot, each in a way of its own, made from one that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.vm.derived import File, Files, Images, Link
+
+UNITS = "usr/lib/systemd/system"
+FIRST = "first"
+"""the tag of the image to begin with: version 1 with few tries"""
+GOOD = "good"
+"""the tag of the image that boots after all"""
+_ALIGNMENT = 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to fail: what the image has, and words that `bootc status` says of it (none: it cannot know)."""
+
+    files: Callable[[Images, str], Files]
+    reason: str = ""
+
+
+def make_first(images: Images, tries: int) -> str:
+    """The image that is installed; all others derive from it. Its digest."""
+    settings = File(f"[bootc]\ntries = {tries}\n".encode())
+    return images.derive("v1", FIRST, "1", {"usr/lib/bootc/config.d/60-tries.toml": settings})
+
+
+def make_good(images: Images) -> str:
+    """A later image that boots."""
+    return images.derive(FIRST, GOOD, "2", {"usr/lib/good": File(b"")})
+
+
+def make_bad(images: Images, name: str, backend: str) -> str:
+    """An image of a kind of `KINDS`."""
+    return images.derive(FIRST, name, f"bad-{name}", KINDS[name].files(images, backend))
+
+
+def _init_that_exits(images: Images, backend: str) -> Files:
+    return {"usr/lib/systemd/systemd": File(b"#!/bin/sh\nexit 1\n", 0o755)}
+
+
+def _never_complete(images: Images, backend: str) -> Files:
+    """The check has no end; waiting for it is made short."""
+    timer = b"[Timer]\nOnBootSec=\nOnBootSec=60s\n"
+    return {**_health_check("/usr/bin/sleep infinity"), f"{UNITS}/bootc-boot-late.timer.d/50-test.conf": File(timer)}
+
+
+def _unhealthy(images: Images, backend: str) -> Files:
+    return _health_check("/bin/false")
+
+
+def _health_check(command: str) -> Files:
+    """As our documentation says: required by boot-complete.target, and ordered before it."""
+    unit = f"[Unit]\nBefore=boot-complete.target\n[Service]\nType=oneshot\nExecStart={command}\n"
+    return {
+        f"{UNITS}/test-health.service": File(unit.encode()),
+        f"{UNITS}/boot-complete.target.requires/test-health.service": Link("../test-health.service"),
+    }
+
+
+def _no_module(images: Images, backend: str) -> Files:
+    """The initramfs has no part that makes the deployment's root out of the physical one; the image says it has."""
+    unit = "ostree-prepare-root.service" if backend == "ostree" else "bootc-root.service"
+    path = f"{images.kernel_folder(FIRST)}/initramfs.img"
+    whole = images.read(FIRST, path)
+    padded = whole.ljust(-(-len(whole) // _ALIGNMENT) * _ALIGNMENT, b"\0")
+    # The kernel unpacks one archive over the other; a unit that is a link to /dev/null does not exist for systemd.
+    return {path: File(padded + cpio({f"{UNITS}/{unit}": "/dev/null"}))}
+
+
+def _truncated_kernel(images: Images, backend: str) -> Files:
+    path = f"{images.kernel_folder(FIRST)}/vmlinuz"
+    whole = images.read(FIRST, path)
+    return {path: File(whole[: len(whole) // 2])}
+
+
+def cpio(links: Mapping[str, str]) -> bytes:
+    """An archive of symbolic links, in the format that the kernel unpacks (initramfs buffer format, "newc")."""
+    members = [(name, 0o120777, target.encode()) for name, target in links.items()]
+    return b"".join(_member(*member) for member in (*members, ("TRAILER!!!", 0, b"")))
+
+
+def _member(name: str, mode: int, data: bytes) -> bytes:
+    fields = [0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
+    head = b"070701" + "".join(f"{field:08x}" for field in fields).encode() + name.encode() + b"\0"
+    return b"".join(part.ljust(-(-len(part) // _ALIGNMENT) * _ALIGNMENT, b"\0") for part in (head, data))
+
+
+KINDS: Mapping[str, Kind] = {
+    "unhealthy": Kind(_unhealthy, "test-health.service"),
+    "never-complete": Kind(_never_complete, "test-health.service"),
+    "init-exits": Kind(_init_that_exits),
+    "no-module": Kind(_no_module),
+    "truncated-kernel": Kind(_truncated_kernel),
+}

@@ -1,0 +1,118 @@
+"""An installed disk seen from outside: its partitions, what its boot loader would start, and what our checks find.
+
+The boot loaders' rules are written down here once more, on purpose: what the code believes of them is under test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ESP, ROOT = "EFI-SYSTEM", "root"
+_UNREPLAYED = {"ext4": "ro,noload", "xfs": "ro,norecovery,nouuid", "btrfs": "ro"}
+"""how to mount a filesystem as a boot loader reads it, which knows no journal"""
+_NAME = re.compile(r"(?P<stem>.+?)(?:\+(?P<left>\d+)(?:-\d+)?)?\.conf")
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a boot loader would start by default: SHA-256 of kernel and initramfs, and the kernel's arguments."""
+
+    kernel: str
+    initramfs: str
+    options: str
+
+    def value(self, key: str) -> str | None:
+        """The value of an argument."""
+        found = [word.partition("=")[2] for word in self.options.split() if word.startswith(f"{key}=")]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk in a file, installed by `install to-disk`."""
+
+    path: Path
+    filesystem: str
+
+    def offset(self, name: str) -> int:
+        """Where the partition of this name begins, in bytes."""
+        told = subprocess.run(["sfdisk", "-J", self.path], check=True, capture_output=True).stdout
+        (entry,) = [e for e in json.loads(told)["partitiontable"]["partitions"] if e["name"] == name]
+        return int(entry["start"]) * 512
+
+    @contextmanager
+    def mounted(self, at: Path, options: str = "rw") -> Iterator[Path]:
+        """The root partition; mounting it replays the journal."""
+        at.mkdir(parents=True, exist_ok=True)
+        where = f"loop,offset={self.offset(ROOT)},{options}"
+        subprocess.run(["mount", "-t", self.filesystem, "-o", where, self.path, at], check=True)
+        try:
+            yield at
+        finally:
+            subprocess.run(["umount", at], check=True)
+
+    def fat(self, program: str, *words: str) -> bytes:
+        """Run a program of mtools on the ESP."""
+        argv = [program, "-i", f"{self.path}@@{self.offset(ESP)}", *words]
+        return subprocess.run(argv, check=True, capture_output=True).stdout
+
+    def default(self, bootloader: str, scratch: Path) -> Started:
+        """What would be started at power-on. Nothing is written, no journal is replayed."""
+        if bootloader == "systemd-boot":
+            return self._systemd_boot()
+        with self.mounted(scratch, _UNREPLAYED[self.filesystem]) as root:
+            return _grub(root)
+
+    def _systemd_boot(self) -> Started:
+        listed = self.fat("mdir", "-b", "::/loader/entries").decode().split()
+        names = [name.rpartition("/")[2] for name in listed if name.endswith(".conf")]
+        entries = {name: _keys(self.fat("mtype", f"::/loader/entries/{name}").decode()) for name in names}
+        first = min(names, key=lambda name: _systemd_boot_order(name, entries[name]))
+        files = [self.fat("mtype", f"::{entries[first][key]}") for key in ("linux", "initrd")]
+        return Started(_digest(files[0]), _digest(files[1]), entries[first]["options"])
+
+
+def _systemd_boot_order(name: str, keys: dict[str, str]) -> tuple[bool, str, int]:
+    """Entries without tries left come last; then by sort-key; then the highest version first, ours is a number."""
+    parts = _NAME.fullmatch(name)
+    assert parts, name
+    return parts["left"] == "0", keys["sort-key"], -int(keys["version"].partition("-")[0])
+
+
+def _grub(root: Path) -> Started:
+    """Before 2.14 our grub.cfg takes the first label of libostree's syslinux.cfg, or its DEFAULT without a TIMEOUT."""
+    text = (root / "boot/loader/syslinux.cfg").read_text()
+    _, *labels = re.split(r"^LABEL ", text, flags=re.MULTILINE)
+    default = re.search(r"^DEFAULT (.*)$", text, flags=re.MULTILINE)
+    chosen = next(label for label in labels if default is None or label.splitlines()[0] == default[1])
+    keys = _keys("\n".join(line.strip() for line in chosen.splitlines()[1:]))
+    files = [(root / keys[key].lstrip("/")).read_bytes() for key in ("kernel", "initrd")]
+    return Started(_digest(files[0]), _digest(files[1]), keys["append"])
+
+
+def _keys(text: str) -> dict[str, str]:
+    lines = (line.partition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {key.lower(): value.strip() for key, _, value in lines}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def examine(sysroot: Path) -> dict[str, Any]:
+    """What `tests.vm.examination` says of a mounted sysroot, in a process of its own: libraries keep files open."""
+    argv = [sys.executable, "-m", "tests.vm.examination", str(sysroot)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{sysroot} cannot be examined: {done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

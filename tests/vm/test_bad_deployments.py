@@ -1,0 +1,121 @@
+"""Updates that do not boot: without anyone's help the old system is back, and it knows what failed.
+
+Several kinds of failure follow one another on one machine, as bad releases would; then comes a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import RegistryServer
+from tests.vm import bad_images
+from tests.vm.derived import Images
+from tests.vm.disks import Disk
+from tests.vm.machine import MachineError, VirtualMachine
+from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_power, host
+
+pytestmark = [pytest.mark.vm, pytest.mark.root]
+
+TRIES = 1
+OSTREE_GRUB = Parts("grub", "registry", "ext4", "ostree")
+OSTREE = Parts("systemd-boot", "registry", "ext4", "ostree")
+DIRIMAGE = Parts("systemd-boot", "registry", "ext4", "dirimage")
+COMPOSEFS = Parts("systemd-boot", "registry", "ext4", "composefs")
+EVERY = ("unhealthy", "never-complete", "init-exits", "no-module")
+matrix = pytest.mark.matrix
+CASES = [
+    pytest.param(DIRIMAGE, ("init-exits", "never-complete"), id="dirimage-systemd-boot"),
+    pytest.param(OSTREE, EVERY, id="ostree-systemd-boot-every", marks=matrix),
+    pytest.param(DIRIMAGE, EVERY, id="dirimage-systemd-boot-every", marks=matrix),
+]
+
+
+@pytest.mark.parametrize(("parts", "kinds"), CASES)
+def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
+    tmp_path: Path, image_layout: Path, registry: RegistryServer, parts: Parts, kinds: Sequence[str]
+) -> None:
+    images = Images(image_layout)
+    first = bad_images.make_first(images, TRIES)
+    story = Story(tmp_path, image_layout, parts, Teller())
+    with closing_power(VirtualMachine(story.disk, tmp_path / "machine")) as machine:
+        with story.teller.step("version 1 is installed and boots"):
+            registry.push(image_layout, bad_images.FIRST, NAME)
+            story.install(registry)
+            machine.start()
+            machine.wait_up()
+            assert booted(machine) == first
+        for kind in kinds:
+            with story.teller.step(f"an update fails: {kind}"):
+                bad = bad_images.make_bad(images, kind, parts.backend)
+                registry.push(image_layout, kind, NAME)
+                fail(story, machine, first, bad, bad_images.KINDS[kind].reason)
+        with story.teller.step("a good update boots"):
+            good = bad_images.make_good(images)
+            registry.push(image_layout, bad_images.GOOD, NAME)
+            succeed(story, machine, good)
+    assert [name for name in entries(story.disk, parts) if "+" in name] == []
+
+
+def fail(story: Story, machine: VirtualMachine, old: str, bad: str, reason: str) -> None:
+    """Update to an image that does not boot, and wait for the old one to be back."""
+    starts = firmware_starts(machine)
+    assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
+    machine.ask_reboot()
+    wait_for(machine, old)
+    assert firmware_starts(machine) - starts <= TRIES + 1
+    machine.run("systemctl start bootc-boot-completed.service")
+    failed = host(machine)["status"]["failedDeployments"][0]
+    story.teller.say(f"    {failed}")
+    assert (failed["kind"], failed["imageDigest"]) == ("boot", bad)
+    assert reason in failed["reason"]
+    assert "failed to boot" in machine.run("bootc status --format humanreadable").out
+    check_units(machine)
+    assert bad in story.in_guest(machine, "bootc upgrade")
+    assert host(machine)["status"]["staged"] is None
+
+
+def succeed(story: Story, machine: VirtualMachine, good: str) -> None:
+    """Update to an image that boots; that nothing failed before it is told by its counter and by the status."""
+    starts = firmware_starts(machine)
+    assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
+    machine.reboot()
+    assert booted(machine) == good
+    assert firmware_starts(machine) - starts == 1
+    machine.run("systemctl start bootc-boot-completed.service")
+    assert "failedDeployments" not in host(machine)["status"]
+    check_units(machine)
+    machine.poweroff()
+
+
+def wait_for(machine: VirtualMachine, digest: str) -> None:
+    """Wait until this image has booted, through boots of others, which may end at any moment."""
+    while True:
+        machine.wait_up()
+        try:
+            if booted(machine) == digest:
+                return
+        except MachineError as error:
+            if "QEMU ended" in str(error):
+                raise
+
+
+def booted(machine: VirtualMachine) -> str:
+    """The digest of what runs."""
+    status: dict[str, Any] = host(machine)["status"]
+    return str(status["booted"]["image"]["imageDigest"])
+
+
+def firmware_starts(machine: VirtualMachine) -> int:
+    """How often the firmware has started the disk."""
+    return machine.serial_log.read_bytes().count(b"BdsDxe: starting ")
+
+
+def entries(disk: Path, parts: Parts) -> list[str]:
+    """The names of systemd-boot's entries."""
+    if parts.bootloader != "systemd-boot":
+        return []
+    return Disk(disk, parts.filesystem).fat("mdir", "-b", "::/loader/entries").decode().split()
