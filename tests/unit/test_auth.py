@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from bootc_containers import auth
-from bootc_containers.auth import Credentials, CredentialSources, find_authfile
+from bootc_containers.auth import CredentialSources, find_authfile
+from bootc_containers.credentials import Credentials
 
 from bootc import machine
 from bootc.errors import AuthenticationError, ConfigError

@@ -16,31 +16,16 @@ from typing import Any
 
 from attrs import field, frozen
 
-from bootc.errors import AuthenticationError, ConfigError, MissingProgramError, ProgramError, ProtocolError
-from bootc.machine import Command
+from bootc.errors import AuthenticationError, BootcError, ConfigError, ProtocolError
 from bootc.manifest import strict_json
+from bootc_containers import helpers
+from bootc_containers.credentials import Credentials
+from bootc_containers.registries_file import AUTH_FILES
 
 SYSTEM_FILES = ("run/ostree/auth.json", "etc/ostree/auth.json", "usr/lib/ostree/auth.json")
 
 _FILE_LIMIT = 4 << 20
-_HELPER_LIMIT = 64 << 10
-_HELPER_TIMEOUT = 60.0
-_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_HELPER_HAS_NONE = b"credentials not found in native keychain"
 _DOCKER_HUB = ("docker.io", "registry-1.docker.io", "index.docker.io")
-
-
-def _hidden(_: object) -> str:
-    return "…"
-
-
-@frozen
-class Credentials:
-    """A user and a password, or an identity token that is exchanged for bearer tokens. Never printed."""
-
-    username: str = field(default="", repr=_hidden)
-    password: str = field(default="", repr=_hidden)
-    identity_token: str | None = field(default=None, repr=_hidden)
 
 
 @frozen
@@ -54,6 +39,8 @@ class CredentialSources:
     root: Path = Path("/")
     """of the system whose files are read; an explicit file is not below it"""
     environment: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+    helpers: tuple[str, ...] = (AUTH_FILES,)
+    """`credential-helpers` of registries.conf: programs to ask, and AUTH_FILES for the files, in order"""
 
     def files(self) -> tuple[Path, ...]:
         """The files that count, in order; all exist. Raises ConfigError if the explicit one is missing."""
@@ -70,13 +57,25 @@ class CredentialSources:
     def lookup(self, repository: str) -> Credentials | None:
         """Credentials for a repository, `HOST[:PORT]/PATH` without tag; None: go without.
 
-        Raises ConfigError for a file that is not valid, AuthenticationError for a credential helper that fails.
+        One of several helpers may fail if another has something. Otherwise raises its AuthenticationError, or
+        ConfigError for a file that is not valid.
         """
-        for path in self.files():
-            found = _from_file(path, repository)
+        failure: BootcError | None = None
+        for helper in self.helpers:
+            try:
+                found = self._from_files(repository) if helper == AUTH_FILES else _from_helper(helper, repository)
+            except (ConfigError, AuthenticationError) as error:
+                failure = failure or error
+                continue
             if found is not None:
                 return found
+        if failure is not None:
+            raise failure
         return None
+
+    def _from_files(self, repository: str) -> Credentials | None:
+        found = (_from_file(path, repository) for path in self.files())
+        return next((credentials for credentials in found if credentials is not None), None)
 
     def _personal(self) -> Iterator[Path]:
         home = Path(self.environment.get("HOME") or "/root")
@@ -111,13 +110,18 @@ def _from_file(path: Path, repository: str) -> Credentials | None:
     host = repository.partition("/")[0]
     helper = _table(document, "credHelpers", path).get(host)
     if helper is not None:
-        return _from_helper(helper, host, repository, path)
+        return helpers.ask(helper, host, repository, (str(path), f"credHelpers.{host}"))
     entries = _table(document, "auths", path)
     for key in _keys(repository, entries):
         found = _decode(entries[key], key, path)
         if found is not None:
             return found
     return None
+
+
+def _from_helper(name: str, repository: str) -> Credentials | None:
+    host = repository.partition("/")[0]
+    return helpers.ask(name, host, repository, ("registries.conf", "credential-helpers"))
 
 
 def _keys(repository: str, entries: Mapping[str, Any]) -> Iterator[str]:
@@ -167,50 +171,11 @@ def _decode(entry: object, key: str, path: Path) -> Credentials | None:
     if not isinstance(auth, str) or not isinstance(token, str | None):
         raise ConfigError(str(path), f"auths.{key}", "`auth` and `identitytoken` must be strings")
     if not auth:
-        return Credentials(identity_token=token) if token else None
+        return Credentials(identity_token=token, origin=str(path)) if token else None
     try:
         username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
         username, colon, password = "", "", ""
     if not colon:
         raise ConfigError(str(path), f"auths.{key}", "`auth` is not user:password in base64")
-    return Credentials(username, password.rstrip("\0"), token)
-
-
-def _from_helper(name: object, host: str, repository: str, path: Path) -> Credentials | None:
-    """Ask `docker-credential-NAME get`; its output is a secret, so no message quotes it."""
-    if not isinstance(name, str) or not _HELPER_NAME.fullmatch(name):
-        raise ConfigError(str(path), f"credHelpers.{host}", "not the name of a credential helper")
-    program = f"docker-credential-{name}"
-    problem = f"credential helper {program} for {host}"
-    command = Command(
-        (program, "get"),
-        f"get the credentials for {host}, as {path} says",
-        codes=frozenset(range(256)),
-        input=host.encode(),
-        timeout=_HELPER_TIMEOUT,
-    )
-    try:
-        outcome = command.run()
-    except MissingProgramError as error:
-        raise AuthenticationError(repository, f"{problem} is not installed", error.hint) from error
-    except ProgramError as error:
-        raise AuthenticationError(repository, f"{problem} did not end properly ({error.code})") from None
-    if outcome.code != 0:
-        if _HELPER_HAS_NONE in outcome.stdout + outcome.stderr:
-            return None
-        raise AuthenticationError(repository, f"{problem} failed with exit code {outcome.code}")
-    return _helper_answer(outcome.stdout, repository, problem)
-
-
-def _helper_answer(output: bytes, repository: str, problem: str) -> Credentials | None:
-    try:
-        answer = strict_json(output[:_HELPER_LIMIT], repository)
-    except ProtocolError:
-        raise AuthenticationError(repository, f"{problem} answered something that is not JSON") from None
-    username, secret = answer.get("Username"), answer.get("Secret")
-    if not isinstance(username, str) or not isinstance(secret, str):
-        raise AuthenticationError(repository, f"{problem} did not answer with `Username` and `Secret`")
-    if username == "<token>":
-        return Credentials(identity_token=secret)
-    return Credentials(username, secret) if username or secret else None
+    return Credentials(username, password.rstrip("\0"), token, str(path))

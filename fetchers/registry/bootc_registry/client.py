@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from bootc_containers.auth import Credentials
+from bootc_containers.credentials import Credentials
+from bootc_containers.names import Repository
 
 from bootc.errors import AuthenticationError, NetworkError, ProtocolError
 from bootc.events import Notice, Report
@@ -16,7 +17,6 @@ from bootc_registry.challenge import Challenge, parse_challenges
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
-from bootc_registry.reference import Repository
 from bootc_registry.retry import Interruption, RetryRule, Tries
 from bootc_registry.tokens import Authorizer
 from bootc_registry.waiting import Waiting

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootc_containers.auth import CredentialSources
+from bootc_containers.names import RegistryName, Repository
 from bootc_containers.policy import Policy
 
 from bootc.fetcher import Fetcher, Peek, Source
@@ -19,7 +20,6 @@ from bootc_registry.client import RegistryClient
 from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
-from bootc_registry.reference import RegistryName, Repository
 from bootc_registry.waiting import Waiting
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from bootc_containers.names import RegistryName
+
 from bootc.errors import ProtocolError, ReferenceError
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
@@ -16,7 +18,6 @@ from bootc_registry.blobs import BlobReader
 from bootc_registry.client import RegistryClient
 from bootc_registry.exchange import Answer
 from bootc_registry.failures import failure
-from bootc_registry.reference import RegistryName
 
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
-from bootc_containers.auth import Credentials
+from bootc_containers.credentials import Credentials
+from bootc_containers.names import Repository
 
 from bootc.errors import AuthenticationError, FetchError, ProtocolError
 from bootc.manifest import strict_json
@@ -20,7 +21,6 @@ from bootc_registry.exchange import Answer, Http
 from bootc_registry.failures import failure
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import Realm, RememberedRealms
-from bootc_registry.reference import Repository
 from bootc_registry.retry import Interruption
 
 _TOKEN_LIMIT = 1 << 20

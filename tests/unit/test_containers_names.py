@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bootc_registry.reference import RegistryName, Repository
+from bootc_containers.names import RegistryName, Repository
 
 from bootc.errors import ReferenceError
 from bootc.image import Digest
