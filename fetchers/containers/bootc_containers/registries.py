@@ -110,7 +110,7 @@ class Registries:
     def _find(self, name: RegistryName) -> Registry | None:
         """The table with the longest prefix that fits."""
         fitting = [registry for registry in self.registries.values() if _matched(name, registry) is not None]
-        return max(fitting, key=lambda registry: len(registry.prefix), default=None)
+        return max(fitting, key=lambda registry: (len(registry.prefix), not registry.is_wildcard), default=None)
 
     def _is_blocked(self, name: RegistryName) -> bool:
         registry = self._find(name)
