@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from bootc.bootloaders import counting
 from bootc.cli.completions import SHELLS, script
 from bootc.cli.main import root
 from bootc.errors import FileSystemError
 from bootc.host import KERNEL_ARGUMENT
-from bootc.system.files import DATA, DRACUT, INITRAMFS, INITRAMFS_TOOLS, SCRIPTS, UNITS, WANTS, install
+from bootc.system.files import DATA, DRACUT, DROP_INS, INITRAMFS, INITRAMFS_TOOLS, SCRIPTS, UNITS, WANTS, install
 
 UNIT_FOLDER = files("bootc.system").joinpath("units")
 
@@ -50,15 +51,22 @@ def test_everything_lands_where_a_distribution_has_it(tmp_path: Path) -> None:
         "usr/lib/dracut/modules.d/90bootc-root/bootc-root.service",
         "usr/lib/dracut/modules.d/90bootc-root/module-setup.sh",
         "usr/lib/systemd/system/basic.target.wants/bootc-finalize-staged.service",
+        "usr/lib/systemd/system/bootc-boot-completed.service",
+        "usr/lib/systemd/system/bootc-boot-late.service",
+        "usr/lib/systemd/system/bootc-boot-late.timer",
         "usr/lib/systemd/system/bootc-fetch-apply-updates.service",
         "usr/lib/systemd/system/bootc-fetch-apply-updates.timer",
         "usr/lib/systemd/system/bootc-finalize-staged.service",
         "usr/lib/systemd/system/bootc-publish.service",
         "usr/lib/systemd/system/bootc-status-updated.path",
         "usr/lib/systemd/system/bootc-status-updated.target",
+        "usr/lib/systemd/system/multi-user.target.wants/bootc-boot-completed.service",
         "usr/lib/systemd/system/multi-user.target.wants/bootc-publish.service",
         "usr/lib/systemd/system/multi-user.target.wants/bootc-status-updated.path",
+        "usr/lib/systemd/system/sysinit.target.wants/bootc-boot-late.timer",
+        "usr/lib/systemd/system/systemd-bless-boot.service.d/50-bootc.conf",
         "usr/lib/systemd/system-preset/90-bootc.preset",
+        "usr/lib/systemd/system.conf.d/50-bootc-watchdog.conf",
         "usr/share/bash-completion/completions/bootc",
         "usr/share/fish/vendor_completions.d/bootc.fish",
         "usr/share/initramfs-tools/hooks/bootc-root",
@@ -128,13 +136,15 @@ def test_finalizing_stops_before_libostree_s_unit_and_while_all_is_mounted() -> 
 
 def test_units_call_commands_that_exist() -> None:
     commands = {
-        name: value.split()[1:]
+        name: value.partition("/usr/bin/bootc ")[2].split()
         for name in sorted(file.name for file in UNIT_FOLDER.iterdir() if file.name.endswith(".service"))
         for (section, key), values in unit(name).items()
         for value in values
-        if section == "Service" and key.startswith("Exec")
+        if section == "Service" and key.startswith("Exec") and "/usr/bin/bootc " in value
     }
     assert commands == {
+        "bootc-boot-completed.service": ["internals", "boot-completed"],
+        "bootc-boot-late.service": ["internals", "boot-late"],
         "bootc-fetch-apply-updates.service": ["upgrade", "--apply", "--quiet"],
         "bootc-finalize-staged.service": ["internals", "finalize-staged"],
         "bootc-publish.service": ["internals", "publish"],
@@ -150,7 +160,7 @@ def test_units_call_commands_that_exist() -> None:
 
 
 def test_units_are_wanted_or_can_be_enabled_or_are_started_by_another() -> None:
-    triggered = {"bootc-fetch-apply-updates.service", "bootc-status-updated.target"}
+    triggered = {"bootc-fetch-apply-updates.service", "bootc-status-updated.target", "bootc-boot-late.service"}
     for file in UNIT_FOLDER.iterdir():
         is_enabled = ("Install", "WantedBy") in unit(file.name)
         assert [file.name in WANTS, is_enabled, file.name in triggered].count(True) == 1, file.name
@@ -158,10 +168,26 @@ def test_units_are_wanted_or_can_be_enabled_or_are_started_by_another() -> None:
 
 def test_every_unit_is_for_image_based_systems_only() -> None:
     for file in UNIT_FOLDER.iterdir():
-        if file.name != "bootc-status-updated.target":
+        if file.name.startswith("bootc-boot-late."):
+            assert unit(file.name)["Unit", "ConditionKernelCommandLine"] == [counting.FLAG]
+        elif file.name != "bootc-status-updated.target":
             found = unit(file.name)
             assert found["Unit", "ConditionPathExists"] == ["|/run/ostree-booted"]
             assert found["Unit", "ConditionKernelCommandLine"] == [f"|{KERNEL_ARGUMENT}"]
+
+
+def test_nothing_reboots_once_the_boot_is_complete_and_a_failed_health_check_does_not_wait() -> None:
+    completed, late = unit("bootc-boot-completed.service"), unit("bootc-boot-late.service")
+    assert completed["Unit", "Requires"] == ["boot-complete.target"]
+    assert {"boot-complete.target", "multi-user.target"} <= set(completed["Unit", "After"])
+    assert completed["Unit", "OnFailure"] == ["bootc-boot-late.service"]
+    mark = "/run/bootc/boot-complete"
+    assert mark in completed["Service", "ExecStartPre"][0]
+    assert late["Unit", "ConditionPathExists"] == [f"!{mark}"]
+    assert late["Service", "ExecStart"][-1] == "/usr/bin/systemctl --no-block reboot"
+    for name in ("bootc-boot-late.service", "bootc-boot-late.timer"):  # also in emergency mode
+        assert unit(name)["Unit", "IgnoreOnIsolate"] == ["yes"]
+        assert unit(name)["Unit", "DefaultDependencies"] == ["no"]
 
 
 def test_the_readme_names_every_destination() -> None:
@@ -173,4 +199,5 @@ def test_the_readme_names_every_destination() -> None:
 def install_destinations() -> set[PurePosixPath]:
     from bootc.system.files import COMPLETIONS, PRESETS
 
-    return {UNITS, PRESETS, *COMPLETIONS.values(), PurePosixPath("usr/lib/bootc"), INITRAMFS, DRACUT, INITRAMFS_TOOLS}
+    folders = {UNITS, PRESETS, PurePosixPath("usr/lib/bootc"), INITRAMFS, DRACUT, INITRAMFS_TOOLS}
+    return {*folders, *COMPLETIONS.values(), *DROP_INS.values()}
