@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import PurePosixPath
 
 from attrs import frozen
@@ -13,6 +14,10 @@ from bootc.platform import Platform
 from bootc.storage import Tree
 
 MODULES = PurePosixPath("usr/lib/modules")
+_HEADERS = 4096
+"""bytes at the beginning of a kernel that hold its headers"""
+_SECTION = 40
+"""the size of one entry of its section table"""
 
 
 @frozen
@@ -39,7 +44,10 @@ def check_image(image: Image, platform: Platform) -> tuple[Notice, ...]:
 
 
 def find_kernel(tree: Tree, image: str) -> Kernel:
-    """The one kernel of the image: `usr/lib/modules/VERSION/vmlinuz` beside `initramfs.img`. Raises ImageError."""
+    """The one kernel of the image: `usr/lib/modules/VERSION/vmlinuz` beside `initramfs.img`. Raises ImageError.
+
+    A truncated kernel is refused here: firmware can hang on it, where nothing counts boots any more.
+    """
     versions = [name for name in tree.names(MODULES) if "vmlinuz" in tree.names(MODULES / name)]
     if not versions:
         hint = "install a kernel package and move the kernel to usr/lib/modules/VERSION/vmlinuz"
@@ -52,4 +60,27 @@ def find_kernel(tree: Tree, image: str) -> Kernel:
     if "initramfs.img" not in tree.names(MODULES / version):
         hint = f"generate usr/lib/modules/{version}/initramfs.img when building the image"
         raise ImageError(image, f"kernel {version} has no initramfs.img beside it", hint)
-    return Kernel(version, MODULES / version / "vmlinuz", MODULES / version / "initramfs.img")
+    kernel = Kernel(version, MODULES / version / "vmlinuz", MODULES / version / "initramfs.img")
+    with tree.open(kernel.kernel) as file:
+        beginning = file.read(_HEADERS)
+        size = len(beginning) + sum(map(len, iter(lambda: file.read(1 << 20), b"")))
+    if size < _described_size(beginning):
+        problem = (
+            f"kernel {version} is truncated: its headers describe {_described_size(beginning)} bytes, it has {size}"
+        )
+        raise ImageError(image, problem, "build or fetch the image again")
+    return kernel
+
+
+def _described_size(beginning: bytes) -> int:
+    """How long a kernel for UEFI is at least, by the section table of its EFI stub (PE format); 0 for others."""
+    try:
+        (header,) = struct.unpack_from("<I", beginning, 0x3C)
+        signature, count, optional = struct.unpack_from("<4s2xH12xH", beginning, header)
+        if beginning[:2] != b"MZ" or signature != b"PE\0\0":
+            return 0
+        table = header + 24 + optional
+        sections = [struct.unpack_from("<II", beginning, table + n * _SECTION + 16) for n in range(count)]
+        return max((size + start for size, start in sections), default=0)
+    except struct.error:
+        return 0
