@@ -15,6 +15,8 @@ from bootc.testing.child import ChildError, in_namespaces
 from bootc.testing.selection import selected
 from bootc.testing.suite import ConformanceSuite
 
+pytest.register_assert_rewrite("bootc.testing.storage", "bootc.testing.fetcher", "bootc.testing.bootloader")
+
 PATIENCE = 300
 """seconds that a test in a process of its own may take"""
 

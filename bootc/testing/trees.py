@@ -16,8 +16,8 @@ from attrs import evolve, field, frozen
 
 NORMAL_FORM = 1
 
-_OWN_ATTRIBUTES = ("trusted.overlay.", "security.selinux", "system.")
-"""extended attributes that are the filesystem's, the machine's or told otherwise"""
+_OWN_ATTRIBUTES = ("trusted.overlay.", "security.selinux")
+"""extended attributes that a mount or the policy of the machine makes, not the image"""
 
 
 @frozen
@@ -59,13 +59,18 @@ class NormalTree:
 
 
 def difference(expected: NormalTree, found: NormalTree) -> dict[str, tuple[object, object]]:
-    """Where two trees are not equal: what was expected, what was found. Empty if they are."""
+    """Where two trees are not equal: what was expected, what was found. Empty if they are.
+
+    Names that should be one file must be; a store may make one file of others that are wholly alike.
+    """
     paths = {path for path in {**expected.nodes, **found.nodes} if expected.nodes.get(path) != found.nodes.get(path)}
     wrong: dict[str, tuple[object, object]] = {
         os.fsdecode(path): (expected.nodes.get(path), found.nodes.get(path)) for path in sorted(paths)
     }
-    if expected.links != found.links:
-        wrong["one file"] = (_shown(expected.links - found.links), _shown(found.links - expected.links))
+    together = {name: group for group in found.links for name in group}
+    lost = [group for group in expected.links if any(not group <= together.get(name, frozenset()) for name in group)]
+    if lost:
+        wrong["one file"] = ([sorted(map(os.fsdecode, group)) for group in lost], None)
     return wrong
 
 
@@ -109,7 +114,3 @@ def _node(path: bytes, status: os.stat_result) -> Node:
     if node.kind in "bc":
         return evolve(node, device=(os.major(status.st_rdev), os.minor(status.st_rdev)))
     return node
-
-
-def _shown(groups: frozenset[frozenset[bytes]]) -> list[list[str]]:
-    return sorted(sorted(map(os.fsdecode, group)) for group in groups)

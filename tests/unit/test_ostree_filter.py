@@ -86,6 +86,13 @@ def test_hard_links_move_with_their_targets() -> None:
     }
 
 
+def test_a_hard_link_to_a_hard_link_leads_to_the_file() -> None:
+    tar = Tar().add("etc/a", data=b"1").hardlink("usr/b", "etc/a").hardlink("usr/c", "usr/b").hardlink("opt/d", "usr/c")
+    found = filtered(tar, LayerFilter())
+    links = {path: value[2] for path, value in found.items() if value[0] is HARDLINK}
+    assert links == dict.fromkeys(("usr/b", "usr/c", "opt/d"), b"usr/etc/a")
+
+
 def test_a_hard_link_to_what_is_dropped_is_refused() -> None:
     with pytest.raises(LayerError, match="usr/b: hard link to run/a, which is not stored"):
         filtered(Tar().add("run/a", data=b"1").hardlink("usr/b", "run/a"), LayerFilter())

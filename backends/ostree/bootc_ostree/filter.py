@@ -61,6 +61,8 @@ class LayerFilter:
         self._keeps_toplevel, self._label = keeps_toplevel, label
         self._directories = {b""}
         self._others: set[bytes] = set()
+        self._first: dict[bytes, bytes] = {}
+        """further names of files to the first: libostree does not follow a hard link to a hard link"""
         self._aside: dict[bytes, tuple[Entry, Spooled]] = {}
         self._placed: dict[bytes, bytes] = {}
         self.implied: set[bytes] = {b""}
@@ -140,7 +142,9 @@ class LayerFilter:
             target = self._place(entry.target)
             if target not in self._others:
                 raise LayerError(printable(entry.path), f"hard link to {printable(entry.target)}, which is not stored")
-            return evolve(entry, path=path, target=target)
+            self._first[path] = self._first.get(target, target)
+            return evolve(entry, path=path, target=self._first[path])
+        self._first.pop(path, None)
         return entry if path == entry.path else evolve(entry, path=path)
 
     def _labelled(self, entry: Entry) -> Entry:

@@ -72,7 +72,7 @@ class FakeLayer:
         return self._add(name, b"2", target=os.fsencode(target), **{"mode": 0o777, **fields})
 
     def hardlink(self, name: str | bytes, target: str | bytes) -> FakeLayer:
-        """Another name of a file of this layer or a lower one."""
+        """Another name of an earlier file of this layer."""
         return self._add(name, b"1", target=os.fsencode(target))
 
     def fifo(self, name: str | bytes, **fields: Any) -> FakeLayer:
