@@ -38,8 +38,10 @@ class Objects:
         self._volume, self._algorithm, self._has_verity = volume, algorithm, has_verity
         self._present: dict[str, set[str]] | None = None
         self._sound: set[bytes] = set()
-        self._directories: set[str] = set()
-        self._number, self._prefix = 0, secrets.token_hex(4)
+        self._directories: set[bytes] = set()
+        self._number, self._prefix = 0, secrets.token_hex(4).encode()
+        self._objects_at = os.fsencode(volume.path(OBJECTS)) + b"/"
+        self._incoming_at = os.fsencode(volume.path(INCOMING)) + b"/"
 
     # ------------------------------------------------------------ reading
 
@@ -120,7 +122,7 @@ class Objects:
                 self._write(name, descriptor, piece)
         object = Object.of(measured.digest())
         if self.is_sound(object):
-            self._volume.remove(INCOMING / name)
+            self._volume.remove(INCOMING / os.fsdecode(name))
         else:
             self._take(name, object)
         return object
@@ -162,47 +164,47 @@ class Objects:
         return name in self._present.get(directory, ())
 
     @contextmanager
-    def _incoming(self) -> Iterator[tuple[str, int]]:
-        """A new file; removed again if it does not become whole."""
+    def _incoming(self) -> Iterator[tuple[bytes, int]]:
+        """A new file; removed again if it does not become whole. Paths are bytes here: there are very many of them."""
         self._number += 1
-        name = f"{self._prefix}-{self._number}"
-        path = INCOMING / name
+        name = b"%s-%d" % (self._prefix, self._number)
         try:
-            self._step("create", path, data=b"644")
-            descriptor = os.open(self._volume.path(path), _CREATE, 0o644)
+            self._step("create", INCOMING, name, data=b"644")
+            descriptor = os.open(self._incoming_at + name, _CREATE, 0o644)
             try:
                 yield name, descriptor
             finally:
                 os.close(descriptor)
         except BaseException as error:
             with suppress(OSError):
-                self._volume.path(path).unlink()
-                self._step("unlink", path)
+                os.unlink(self._incoming_at + name)
+                self._step("unlink", INCOMING, name)
             if isinstance(error, OSError):
-                raise explain(error, str(self._volume.path(path))) from error
+                raise explain(error, str(self._volume.path(INCOMING))) from error
             raise
 
-    def _write(self, name: str, descriptor: int, data: bytes) -> None:
-        self._step("write", INCOMING / name, data=data)
+    def _write(self, name: bytes, descriptor: int, data: bytes) -> None:
+        self._step("write", INCOMING, name, data=data)
         done = os.write(descriptor, data)
         while done < len(data):
             done += os.write(descriptor, memoryview(data)[done:])
 
-    def _take(self, name: str, object: Object) -> None:
+    def _take(self, name: bytes, object: Object) -> None:
         """Give a whole file its name."""
-        path = self.path(object)
         with self._explained(object):
-            if path.parent.name not in self._directories:
-                self._make_directory(path.parent)
-            self._step("rename", INCOMING / name, path)
-            os.rename(self._volume.path(INCOMING / name), self._volume.path(path))
+            directory = object.path[:2]
+            if directory not in self._directories:
+                self._make_directory(directory)
+            if self._volume.is_observed:
+                self._volume.announce("rename", INCOMING / os.fsdecode(name), self.path(object))
+            os.rename(self._incoming_at + name, self._objects_at + object.path)
         self._sound.add(object.digest)
 
-    def _make_directory(self, path: PurePosixPath) -> None:
-        if not self._volume.is_directory(path):
-            self._step("mkdir", path, data=b"755")
-            self._volume.path(path).mkdir()
-        self._directories.add(path.name)
+    def _make_directory(self, name: bytes) -> None:
+        if not os.path.isdir(self._objects_at + name):
+            self._step("mkdir", OBJECTS, name, data=b"755")
+            os.mkdir(self._objects_at + name)
+        self._directories.add(name)
 
     def _protect(self, objects: Collection[Object]) -> bool:
         """Give fs-verity to all; whether any did not have it. In threads: it is mostly waiting for the disk."""
@@ -258,6 +260,6 @@ class Objects:
                 raise ObjectError(str(self.path(object)), error.strerror or "cannot be read") from error
             raise explain(error, str(self._volume.path(self.path(object)))) from error
 
-    def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
+    def _step(self, name: str, directory: PurePosixPath, file: bytes, data: bytes | None = None) -> None:
         if self._volume.is_observed:
-            self._volume.announce(name, *paths, data=data)
+            self._volume.announce(name, directory / os.fsdecode(file), data=data)

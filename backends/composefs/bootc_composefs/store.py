@@ -159,7 +159,9 @@ class ComposefsStore(ImageStore):
             labelling.label(root, ComposefsTree(root, objects, self._volume))
             data = make_image(root)
         erofs = objects.put_bytes(data)
-        objects.settle((erofs, *_files(root)))
+        # Objects that are there already got fs-verity when they came, or where it must be, now: an update's work is to
+        # grow with what changed, not with the image.
+        objects.settle((erofs, *(_files(root) if self._repository.is_verity_required else ())))
         imported = ImportedImage(image.digest, image.manifest, image.config, key=image.digest.hex)
         diff_ids = tuple(layer.diff_id for layer in image.layers)
         ImageRecord(imported, diff_ids, erofs, len(data)).write(self._volume)
