@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bootc.errors import FetchError, IntegrityError, ProtocolError
 from bootc.image import Descriptor
@@ -109,3 +110,37 @@ class BlobReader:
 
     def _wrong(self, problem: str) -> FetchError:
         return IntegrityError(self._client.source, f"blob {self._blob.digest} {problem}")
+
+
+class FailoverReader:
+    """One pass over a blob that several servers have: where one fails, the next goes on from there.
+
+    What comes together so is checked by the core like any other blob.
+    """
+
+    def __init__(self, clients: Sequence[RegistryClient], blob: Descriptor, size: int, start: int = 0) -> None:
+        self._clients, self._blob, self._size, self._position = list(clients), blob, size, start
+        self._reader = self._next()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, or all that is left; b"" at the end. Raises the last server's FetchError."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_CHUNK), b""))
+        while True:
+            try:
+                data = self._reader.read(size)
+            except FetchError:
+                self._reader.close()
+                if not self._clients:
+                    raise
+                self._reader = self._next()
+            else:
+                self._position += len(data)
+                return data
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._reader.close()
+
+    def _next(self) -> BlobReader:
+        return BlobReader(self._clients.pop(0), self._blob, self._size, self._position)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from bootc_containers.credentials import Credentials
-from bootc_containers.names import Repository
 
 from bootc.errors import AuthenticationError, NetworkError, ProtocolError
 from bootc.events import Notice, Report
 from bootc_registry.challenge import Challenge, parse_challenges
+from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
@@ -25,6 +25,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 10
 _LOGINS = 2
 """401s that are answered with something new, for one request"""
+_MIRROR_RETRIES = 1
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,16384}")
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
 
@@ -34,7 +35,7 @@ class RegistryClient:
 
     def __init__(
         self,
-        repository: Repository,
+        endpoint: Endpoint,
         source: str,
         options: RegistryOptions,
         http: Http,
@@ -45,16 +46,18 @@ class RegistryClient:
     ) -> None:
         self.source = source
         """the image's name, for messages"""
-        self._repository, self._options, self._http = repository, options, http
+        self.endpoint = endpoint
+        self._repository, self._options, self._http = endpoint.repository, options, http
         self._waiting, self._report = waiting, report
-        self._authorizer = Authorizer(repository, source, options, http, lookup, realms)
-        self._scheme = None if options.is_insecure(repository.domain) else "https"
+        self._authorizer = Authorizer(endpoint, source, http, lookup, realms)
+        self._scheme = None if endpoint.is_insecure else "https"
         self._finding_scheme = threading.Lock()
         self._warnings: set[str] = set()
 
     def tries(self) -> Tries:
-        """A new budget of tries."""
-        return Tries(self.source, RetryRule(self._options.retries, self._options.backoff), self._waiting)
+        """A new budget of tries; a small one where another server can be asked instead."""
+        retries = min(self._options.retries, _MIRROR_RETRIES) if self.endpoint.is_mirror else self._options.retries
+        return Tries(self.source, RetryRule(retries, self._options.backoff), self._waiting)
 
     def check(self) -> None:
         """Raise CancelledError if the work is to end."""
@@ -103,8 +106,9 @@ class RegistryClient:
             finally:
                 answer.discard()
                 self._http.done(answer)
-            fields = own if self._is_own(target) else headers
-            answer = self._http.exchange(method, target, fields, source=self.source)
+            is_own = self._is_own(target)
+            peer = self.endpoint.peer if is_own else None
+            answer = self._http.exchange(method, target, own if is_own else headers, source=self.source, peer=peer)
         self._http.done(answer)
         raise ProtocolError(self.source, f"{self._repository.authority} redirects more than {_HOPS} times")
 
@@ -131,7 +135,7 @@ class RegistryClient:
 
     def _exchange(self, scheme: str, method: str, path: str, fields: Mapping[str, str]) -> Answer:
         address = f"{scheme}://{self._repository.authority}{path}"
-        return self._http.exchange(method, address, fields, source=self.source, certificates=self._repository.domain)
+        return self._http.exchange(method, address, fields, source=self.source, peer=self.endpoint.peer)
 
     def _target(self, answer: Answer) -> str:
         location = answer.headers.get("Location", "")
@@ -144,7 +148,8 @@ class RegistryClient:
         if not is_possible or parts.scheme not in ("http", "https") or not _ADDRESS.fullmatch(location):
             raise ProtocolError(self.source, f"{host} redirects to an address that cannot be followed")
         is_downgrade = parts.scheme == "http" and answer.address.startswith("https:")
-        if is_downgrade and not self._options.is_insecure(parts.netloc):
+        is_allowed = self._http.is_insecure(parts.netloc) or (self.endpoint.is_insecure and parts.netloc == host)
+        if is_downgrade and not is_allowed:
             raise ProtocolError(self.source, f"{host} redirects from https to http")
         return urlunsplit((parts.scheme, parts.netloc, parts.path, parts.query, ""))
 
@@ -155,7 +160,7 @@ class RegistryClient:
         challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         answer.discard()
         self._http.done(answer)
-        self._authorizer.learn(challenges or self._ping(), used, is_tls=self._scheme == "https")
+        self._authorizer.learn(challenges or self._ping(), used)
 
     def _ping(self) -> tuple[Challenge, ...]:
         """The challenges of the base address, for registries whose other 401s hold none."""

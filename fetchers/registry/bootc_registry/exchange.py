@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from bootc import __version__
 from bootc.errors import NetworkError, ProtocolError
+from bootc_registry.endpoint import Peer
 from bootc_registry.options import RegistryOptions
 from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
@@ -154,12 +155,15 @@ class Http:
     """Connections to all hosts that one fetcher talks to. For several threads.
 
     The adapters of requests are used without its Session, which reads the whole body of a redirect, keeps cookies and
-    looks into ~/.netrc.
+    looks into ~/.netrc. `is_insecure` says of a HOST[:PORT] whether its certificate is left unchecked.
     """
 
-    def __init__(self, options: RegistryOptions, waiting: Waiting, root: Path = Path("/")) -> None:
+    def __init__(
+        self, options: RegistryOptions, waiting: Waiting, is_insecure: Callable[[str], bool], root: Path = Path("/")
+    ) -> None:
         self._options, self._waiting, self._root = options, waiting, root
-        self._adapters: dict[tuple[str, str], ContextAdapter] = {}
+        self.is_insecure = is_insecure
+        self._adapters: dict[tuple[str, Peer], ContextAdapter] = {}
         self._open: set[Answer] = set()
         self._lock = threading.Lock()
         self._is_watched = self._is_closed = False
@@ -171,19 +175,20 @@ class Http:
         headers: Mapping[str, str],
         *,
         source: str,
-        certificates: str | None = None,
+        peer: Peer | None = None,
         data: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request; any status is an answer. `certificates` is the host's name in certs.d, if it differs.
+        """One request; any status is an answer. `peer` is said where the address alone does not tell how to trust it.
 
         Raises Interruption; NetworkError or ProtocolError for what no second try can mend.
         """
         from urllib3.exceptions import HTTPError
 
         host = urlsplit(url).netloc
+        known = peer or Peer(host, self.is_insecure(host))
         try:
             response = self._waiting.attend(
-                lambda: self._send(method, url, headers, certificates or host, data), lambda late: late.close()
+                lambda: self._send(method, url, headers, known, data), lambda late: late.close()
             )
         except ValueError as error:
             raise ProtocolError(source, f"{host}: an address or a header that cannot be used") from error
@@ -208,16 +213,16 @@ class Http:
             adapter.close()
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], name: str, data: Mapping[str, str] | None
+        self, method: str, url: str, headers: Mapping[str, str], peer: Peer, data: Mapping[str, str] | None
     ) -> Response:
         import requests
 
         fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-        return self._adapter(urlsplit(url).scheme, name).send(
+        return self._adapter(urlsplit(url).scheme, peer).send(
             requests.Request(method, url, headers=fields, data=data).prepare(),
             stream=True,
             timeout=(self._options.connect_timeout, self._options.read_timeout),
-            verify=not self._options.is_insecure(name),
+            verify=not peer.is_insecure,
             proxies=requests.utils.get_environ_proxies(url),
         )
 
@@ -238,15 +243,15 @@ class Http:
         for answer in answers:
             answer.abort()
 
-    def _adapter(self, scheme: str, authority: str) -> ContextAdapter:
+    def _adapter(self, scheme: str, peer: Peer) -> ContextAdapter:
         from bootc_registry.adapter import ContextAdapter
 
         with self._lock:
-            known = self._adapters.get((scheme, authority))
+            known = self._adapters.get((scheme, peer))
             if known is None:
-                is_checked = not self._options.is_insecure(authority)
-                context = context_for(authority, self._root, is_checked=is_checked) if scheme == "https" else None
-                known = self._adapters[scheme, authority] = ContextAdapter(context, self._options.connections)
+                is_checked = not peer.is_insecure
+                context = context_for(peer.name, self._root, is_checked=is_checked) if scheme == "https" else None
+                known = self._adapters[scheme, peer] = ContextAdapter(context, self._options.connections)
             return known
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from bootc_containers.auth import CredentialSources
-from bootc_containers.names import RegistryName, Repository
+from bootc_containers.names import RegistryName
+from bootc_containers.places import Places
 from bootc_containers.policy import Policy
+from bootc_containers.registries import PullSource, Registries
 
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context
@@ -17,9 +20,11 @@ from bootc.image import Digest, ImageReference
 from bootc.platform import Platform
 from bootc_registry import layout, registry_source
 from bootc_registry.client import RegistryClient
+from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
+from bootc_registry.registry_source import Place
 from bootc_registry.waiting import Waiting
 
 
@@ -29,12 +34,9 @@ class RegistryFetcher(Fetcher, Peek):
     def __init__(self, context: Context, options: RegistryOptions, root: Path = Path("/")) -> None:
         self._context, self._options, self._root = context, options, root
         self._waiting = Waiting(context.check_cancelled)
-        self._http = Http(options, self._waiting, root)
-        self._credentials = CredentialSources(
-            Path(options.authfile) if options.authfile else None, options.podman_credentials, root
-        )
+        self._http = Http(options, self._waiting, self._is_insecure, root)
         self._realms = RememberedRealms(context.machine.run)
-        self._clients: dict[tuple[Repository, str], RegistryClient] = {}
+        self._clients: dict[tuple[Endpoint, str], RegistryClient] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -42,9 +44,8 @@ class RegistryFetcher(Fetcher, Peek):
         """The policy is asked before anything is fetched."""
         verdict = Policy.load(self._root).require(reference)
         if reference.transport == "registry":
-            name = RegistryName.parse(reference.name)
-            client = self._client(reference, name.repository)
-            yield registry_source.resolve(client, reference, name, platform, verdict)
+            places = self._places(reference)
+            yield registry_source.resolve(places, reference, platform, verdict, self._context.report)
             return
         with layout.open_layout(reference) as opened:
             yield layout.resolve(opened, reference, platform, verdict)
@@ -52,8 +53,7 @@ class RegistryFetcher(Fetcher, Peek):
     def peek(self, reference: ImageReference) -> Digest | None:
         """No request at all for a reference by digest, and for files."""
         if reference.transport == "registry":
-            name = RegistryName.parse(reference.name)
-            return registry_source.peek(self._client(reference, name.repository), name)
+            return registry_source.peek(self._places(reference), self._context.report)
         with layout.open_layout(reference) as opened:
             return opened.peek()
 
@@ -62,15 +62,36 @@ class RegistryFetcher(Fetcher, Peek):
         self._waiting.close()
         self._http.close()
 
-    def _client(self, reference: ImageReference, repository: Repository) -> RegistryClient:
-        """One for each image, so that its token serves both `peek` and `resolve`."""
-        source = reference.short
+    @cached_property
+    def _registries(self) -> Registries:
+        return Registries.load(Places(self._root))
+
+    @cached_property
+    def _credentials(self) -> CredentialSources:
+        explicit = Path(self._options.authfile) if self._options.authfile else None
+        podman, helpers = self._options.podman_credentials, self._registries.helpers
+        return CredentialSources(explicit, podman, self._root, helpers=helpers)
+
+    def _is_insecure(self, authority: str) -> bool:
+        return self._options.is_insecure(authority) or self._registries.is_insecure(authority)
+
+    def _places(self, reference: ImageReference) -> tuple[Place, ...]:
+        """Mirrors, then the image's own registry. Raises PolicyError for what is blocked."""
+        self._registries.require_unambiguous(reference.name)
+        sources = self._registries.sources(RegistryName.parse(reference.name), reference.short)
+        return tuple(Place(self._client(reference, source), source.name) for source in sources)
+
+    def _client(self, reference: ImageReference, source: PullSource) -> RegistryClient:
+        """One for each image and server, so that its token serves both `peek` and `resolve`."""
+        repository = source.name.repository
+        is_insecure = source.is_insecure or self._options.is_insecure(repository.domain)
+        endpoint = Endpoint(repository, is_insecure, source.is_mirror)
         with self._lock:
-            known = self._clients.get((repository, source))
+            known = self._clients.get((endpoint, reference.short))
             if known is None:
-                known = self._clients[repository, source] = RegistryClient(
-                    repository,
-                    source,
+                known = self._clients[endpoint, reference.short] = RegistryClient(
+                    endpoint,
+                    reference.short,
                     self._options,
                     self._http,
                     self._waiting,

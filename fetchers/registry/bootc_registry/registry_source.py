@@ -3,71 +3,117 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
+from attrs import frozen
 from bootc_containers.names import RegistryName
 
-from bootc.errors import ProtocolError, ReferenceError
+from bootc.errors import FetchError, PolicyError, ProtocolError, ReferenceError
+from bootc.events import Notice, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import ACCEPTED, MANIFEST_LIMIT
 from bootc.platform import Platform
 from bootc_registry.assemble import Document, assemble, require_digest
-from bootc_registry.blobs import BlobReader
+from bootc_registry.blobs import BlobReader, FailoverReader
 from bootc_registry.client import RegistryClient
 from bootc_registry.exchange import Answer
 from bootc_registry.failures import failure
 
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
+T = TypeVar("T")
+
+
+@frozen
+class Place:
+    """A server, and the image's name there."""
+
+    client: RegistryClient
+    name: RegistryName
 
 
 class RegistrySource(Source):
-    """An image whose blobs are fetched one by one."""
+    """An image whose blobs are fetched one by one. `clients` are asked in turn."""
 
-    def __init__(self, client: RegistryClient, image: Image) -> None:
-        self._client, self.image = client, image
+    def __init__(self, clients: Sequence[RegistryClient], image: Image) -> None:
+        self._clients, self.image = clients, image
 
     @contextmanager
     def open_blob(self, blob: Descriptor, start: int = 0) -> Iterator[Readable]:
         """The first request is made by the first `read`."""
-        with closing(_reader(self._client, blob, start)) as reader:
+        size = _size(blob, self._clients[0].source)
+        with closing(FailoverReader(self._clients, blob, size, start)) as reader:
             yield reader
 
 
 def resolve(
-    client: RegistryClient, reference: ImageReference, name: RegistryName, platform: Platform, verdict: str
+    places: Sequence[Place], reference: ImageReference, platform: Platform, verdict: str, report: Report
 ) -> RegistrySource:
-    """One request for the manifest, one more for that of the platform if it was an index, one for the config."""
+    """From the first place that has it: one request for the manifest, one more for that of the platform if it was an
+    index, one for the config. Raises FetchError."""
+
+    def attempt(place: Place) -> RegistrySource:
+        image = _resolve(place, reference, platform, verdict)
+        return RegistrySource([other.client for other in places[places.index(place) :]], image)
+
+    return _first(places, attempt, report)
+
+
+def peek(places: Sequence[Place], report: Report) -> Digest:
+    """What the name points to: one HEAD, and a GET only where the answer to it does not say. Raises FetchError."""
+    digest = places[0].name.digest
+    return digest or _first(places, _peek, report)
+
+
+def _first(places: Sequence[Place], attempt: Callable[[Place], T], report: Report) -> T:
+    """Ask one place after the other. The last one is the image's own registry: its error is the one that counts."""
+    problems: list[str] = []
+    for place in places[:-1]:
+        try:
+            return attempt(place)
+        except PolicyError:
+            raise
+        except FetchError as error:
+            problems.append(f"{place.client.endpoint.authority}: {error.problem}")
+            report(Notice(f"mirror {problems[-1]}", is_warning=True))
+    try:
+        return attempt(places[-1])
+    except FetchError as error:
+        if not problems:
+            raise
+        raise type(error)(error.reference, "; mirror ".join((error.problem, *problems)), error.hint) from error
+
+
+def _resolve(place: Place, reference: ImageReference, platform: Platform, verdict: str) -> Image:
+    client, name = place.client, place.name
 
     def load_manifest(descriptor: Descriptor) -> bytes:
         return _fetch(client, str(descriptor.digest)).data
 
     def load_blob(descriptor: Descriptor) -> bytes:
-        with closing(_reader(client, descriptor)) as reader:
+        with closing(BlobReader(client, descriptor, _size(descriptor, client.source))) as reader:
             return reader.read()
 
     top = _fetch(client, name.selector)
     if name.digest is not None:
         require_digest(top.data, name.digest, client.source)
         top = Document(top.data, top.media_type, name.digest)
-    return RegistrySource(client, assemble(reference, top, platform, load_manifest, load_blob, verdict))
+    return assemble(reference, top, platform, load_manifest, load_blob, verdict)
 
 
-def peek(client: RegistryClient, name: RegistryName) -> Digest:
-    """What the name points to: one HEAD, and a GET only where the answer to it does not say. Raises FetchError."""
-    if name.digest is not None:
-        return name.digest
-    tries = client.tries()
+def _peek(place: Place) -> Digest:
+    tries = place.client.tries()
     while True:
         with tries.one():
-            return _stated(client, name.selector) or _fetch(client, name.selector).digest
+            return _stated(place.client, place.name.selector) or _fetch(place.client, place.name.selector).digest
 
 
-def _reader(client: RegistryClient, blob: Descriptor, start: int = 0) -> BlobReader:
+def _size(blob: Descriptor, source: str) -> int:
     if blob.size is None:
-        raise ProtocolError(client.source, f"blob {blob.digest} has no size")
-    return BlobReader(client, blob, blob.size, start)
+        raise ProtocolError(source, f"blob {blob.digest} has no size")
+    return blob.size
 
 
 def _stated(client: RegistryClient, selector: str) -> Digest | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from bootc_containers.places import Places
 
 from bootc.errors import ConfigError
 
@@ -40,11 +41,9 @@ def _is_address(authority: str) -> bool:
 
 def _directories(authority: str, root: Path) -> Iterator[Path]:
     """In order; the first that exists counts alone."""
-    if root == Path("/"):
-        own = os.environ.get("XDG_CONFIG_HOME")
-        yield (Path(own) if own else Path.home() / ".config") / "containers/certs.d" / authority
-    for base in ("etc/containers", "usr/share/containers", "etc/docker"):
-        yield root / base / "certs.d" / authority
+    for directory in Places(root).directories("certs.d", "certs.rootful.d", "certs.rootless.d"):
+        yield directory / authority
+    yield root / "etc/docker/certs.d" / authority
 
 
 def _load(context: ssl.SSLContext, directory: Path) -> None:

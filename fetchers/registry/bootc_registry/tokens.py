@@ -12,14 +12,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from attrs import field, frozen
 from bootc_containers.credentials import Credentials
-from bootc_containers.names import Repository
 
 from bootc.errors import AuthenticationError, FetchError, ProtocolError
 from bootc.manifest import strict_json
 from bootc_registry.challenge import Challenge
+from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.failures import failure
-from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import Realm, RememberedRealms
 from bootc_registry.retry import Interruption
 
@@ -43,19 +42,18 @@ class Authorizer:
 
     def __init__(
         self,
-        repository: Repository,
+        endpoint: Endpoint,
         source: str,
-        options: RegistryOptions,
         http: Http,
         lookup: Callable[[str], Credentials | None],
         realms: RememberedRealms,
     ) -> None:
-        self._repository, self._source, self._options, self._http = repository, source, options, http
+        self._endpoint, self._source, self._http = endpoint, source, http
         self._lookup, self._realms = lookup, realms
         self._lock = threading.Lock()
         self._basic: str | None = None
         self._token: _Token | None = None
-        self._scopes: tuple[str, ...] = (f"repository:{repository.path}:pull",)
+        self._scopes: tuple[str, ...] = (f"repository:{endpoint.repository.path}:pull",)
         self._realm: Realm | None = self._remembered()
         self._is_guess = self._realm is not None
 
@@ -77,7 +75,7 @@ class Authorizer:
                     return self._basic
             return f"Bearer {self._token.value}"
 
-    def learn(self, challenges: tuple[Challenge, ...], used: str | None, *, is_tls: bool) -> None:
+    def learn(self, challenges: tuple[Challenge, ...], used: str | None) -> None:
         """Take in what a 401 to a request with `used` said. Raises AuthenticationError if there is no way on."""
         with self._lock:
             current = self._basic if self._realm is None else self._token and f"Bearer {self._token.value}"
@@ -85,54 +83,58 @@ class Authorizer:
                 return
             for challenge in challenges:
                 if challenge.scheme == "bearer":
-                    self._learn_bearer(challenge, is_tls=is_tls)
+                    self._learn_bearer(challenge)
                     return
             if any(challenge.scheme == "basic" for challenge in challenges):
                 self._learn_basic(used)
                 return
-        raise AuthenticationError(self._source, f"{self._repository.authority} offers no known way to log in")
+        raise AuthenticationError(self._source, f"{self._endpoint.authority} offers no known way to log in")
 
     def _learn_basic(self, used: str | None) -> None:
         credentials = self._credentials()
         if credentials is None or not credentials.username:
-            raise AuthenticationError(self._source, f"{self._repository.authority} wants a login", _LOGIN_HINT)
+            raise AuthenticationError(self._source, f"{self._endpoint.authority} wants a login", _LOGIN_HINT)
         self._realm, self._basic = None, _basic(credentials)
         if used == self._basic:
-            raise self._refused(self._repository.authority)
+            raise self._refused(self._endpoint.authority)
 
-    def _learn_bearer(self, challenge: Challenge, *, is_tls: bool) -> None:
+    def _learn_bearer(self, challenge: Challenge) -> None:
         address = challenge.parameters.get("realm", "")
-        self._require_safe(address, is_tls=is_tls)
+        self._require_safe(address)
         wanted = challenge.parameters.get("scope")
         if challenge.parameters.get("error") == "insufficient_scope" and wanted and wanted not in self._scopes:
             self._scopes = (self._scopes[0], wanted)
         self._realm, self._is_guess = Realm(address, challenge.parameters.get("service")), False
         self._token = None
-        if is_tls and not self._options.is_insecure(self._repository.domain):
-            self._realms.put(self._repository.domain, self._realm)
+        if not self._endpoint.is_insecure:
+            self._realms.put(self._endpoint.repository.domain, self._realm)
 
     def _remembered(self) -> Realm | None:
         """What the registry named over TLS at an earlier time."""
-        realm = self._realms.get(self._repository.domain)
-        if realm is not None and not self._options.is_insecure(self._repository.domain):
+        realm = None if self._endpoint.is_insecure else self._realms.get(self._endpoint.repository.domain)
+        if realm is not None:
             with suppress(ProtocolError):
-                self._require_safe(realm.address, is_tls=True)
+                self._require_safe(realm.address)
                 return realm
         return None
 
-    def _require_safe(self, address: str, *, is_tls: bool) -> None:
-        """Credentials go to this address: it must have been named over TLS, and use TLS, unless configured."""
+    def _require_safe(self, address: str) -> None:
+        """Credentials go to this address. An endpoint that proved who it is may name any that uses TLS; an insecure one
+        may name itself and what is listed as insecure, and others only as long as there is nothing to give away."""
         try:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port
         except ValueError:
             parts, host, port = urlsplit(""), None, None
-        own = urlsplit(f"//{self._repository.authority}").hostname
-        is_plain_allowed = not is_tls and (host == own or self._options.is_insecure(parts.netloc))
-        is_readable = bool(host) and "@" not in parts.netloc and port != 0 and _TOKEN.fullmatch(address)
-        if not is_readable or (parts.scheme != "https" and not (parts.scheme == "http" and is_plain_allowed)):
-            problem = f"{self._repository.authority} names a token server that is not https"
+        if not host or "@" in parts.netloc or port == 0 or not _TOKEN.fullmatch(address):
+            parts = urlsplit("")
+        is_near = host == self._endpoint.host or self._http.is_insecure(parts.netloc)
+        if parts.scheme != "https" and not (parts.scheme == "http" and self._endpoint.is_insecure and is_near):
+            problem = f"{self._endpoint.authority} names a token server that is not https"
             raise ProtocolError(self._source, problem, "a registry without TLS must be listed as `insecure`")
+        if self._endpoint.is_insecure and not is_near and self._credentials() is not None:
+            problem = f"{self._endpoint.authority} did not prove who it is, and wants the credentials sent to {host}"
+            raise AuthenticationError(self._source, problem, "list the token server as `insecure` if it is meant")
 
     def _fetch(self, realm: Realm) -> _Token:
         credentials = self._credentials()
@@ -146,7 +148,8 @@ class Authorizer:
             fields = {"Authorization": _basic(credentials)} if credentials and username else {}
         started = time.monotonic()
         method = "GET" if form is None else "POST"
-        answer = self._http.exchange(method, address, fields, source=self._source, data=form)
+        peer = self._endpoint.peer if urlsplit(address).netloc == self._endpoint.authority else None
+        answer = self._http.exchange(method, address, fields, source=self._source, peer=peer, data=form)
         try:
             return self._read_token(answer, started, has_login=bool(form or fields))
         finally:
@@ -169,7 +172,7 @@ class Authorizer:
 
     def _credentials(self) -> Credentials | None:
         try:
-            return self._lookup(str(self._repository))
+            return self._lookup(str(self._endpoint.repository))
         except AuthenticationError as error:
             raise AuthenticationError(self._source, error.problem, error.hint) from error
 
