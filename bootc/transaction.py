@@ -234,7 +234,6 @@ class Transaction:
             if failure:
                 self._fall_back(booted, deployments, failure)
             self._trials.complete(booted)
-            self.publish_menu()
             self.references.touch()
         self.hooks.boot_completed(booted)
 
@@ -372,6 +371,7 @@ class Transaction:
         self._trials.record(failure)
         others = [d.id for d in deployments if not d.is_staged and d.id != booted.id]
         self.backend.deployer.arrange([booted.id, *others])
+        self.publish_menu()
         message = f"Fell back from {failure.deployment} to {booted.id}: {failure.reason}"
         fields: dict[str, str] = {"deployment": booted.id, "failed_deployment": failure.deployment}
         if failure.digest:

@@ -72,9 +72,10 @@ def bootc_bootloaders() -> Sequence[BootloaderPlugin[Any]]:
         ),
         BootloaderPlugin(
             name="grub",
-            summary="GRUB, UEFI and BIOS, following the boot directory that the backend keeps",
+            summary="GRUB, UEFI and BIOS, following the boot directory that the backend keeps, with boot counting",
             options=MenuOptions,
             open=_open_grub,
+            capabilities=frozenset({Capability.BOOT_COUNTING}),
             probe=_starts_by_grub,
             require=_require("grub"),
         ),

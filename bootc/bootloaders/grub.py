@@ -1,18 +1,21 @@
 """GRUB, made by the image's own grub-mkimage, with a static grub.cfg that follows the backend's boot directory.
 
-The backend's switch (ostree: the link /boot/loader) is the switch of the menu. Nothing is written after the install,
-but what GRUB will read is read back and compared.
+The backend's switch (ostree: the link /boot/loader) is the switch of the menu. After the install only the environment
+block is written, by which boots are counted; what GRUB will read is read back and compared.
 """
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from attrs import evolve
+
 from bootc import blockdev, platform
 from bootc.blockdev import PartitionTable
-from bootc.bootloader import Bootloader
-from bootc.bootloaders import grub_bios, grub_config, grub_image, grub_menu, support
+from bootc.bootloader import BootCounting, Bootloader, Count
+from bootc.bootloaders import grub_bios, grub_block, grub_config, grub_image, grub_menu, support
 from bootc.bootloaders.bls import Keys
+from bootc.bootloaders.grub_block import Block
 from bootc.bootloaders.paths import boot_directory, boot_root, on_machine
 from bootc.bootloaders.support import Kind
 from bootc.deployment import BootEntry, BootMenu, DeploymentId, KernelArguments
@@ -27,7 +30,7 @@ NAME = "grub"
 _DIRECTORY = PurePosixPath("boot/loader/entries")
 
 
-class Grub(Bootloader):
+class Grub(Bootloader, BootCounting):
     """Before 2.14 GRUB reads a syslinux.cfg that the backend keeps, from then on the entries themselves.
 
     `menu_format` is what the installed grub.cfg reads; after `check`, what the image's GRUB can read.
@@ -59,8 +62,12 @@ class Grub(Bootloader):
     def install(self, tree: Tree) -> None:
         self.check(tree)
         self._esp.make_directories(grub_config.FOLDER)
-        self._put(grub_config.PATH, self._config())
-        for target in self._targets(tree):
+        targets = self._targets(tree)
+        is_counting = all(grub_image.has_counting(tree, target) for target in targets)
+        for target in targets if is_counting else ():
+            self._install_modules(tree, target)
+        self._put(grub_config.PATH, self._config(is_counting))
+        for target in targets:
             if target == grub_image.BIOS_TARGET:
                 self._install_bios(tree)
             else:
@@ -70,7 +77,9 @@ class Grub(Bootloader):
 
     def read(self) -> BootMenu:
         """What GRUB will offer. Deployments are named by the directory that their options lead to."""
-        return BootMenu(tuple(map(self._entry, self._found())), directory=_DIRECTORY)
+        block = self._block()
+        entries = (_counted(self._entry(keys), block) for keys in self._found())
+        return BootMenu(tuple(entries), directory=_DIRECTORY)
 
     def write(self, menu: BootMenu, tries: int | None = None) -> None:
         kind = Kind.OWN if menu.directory is None else Kind.DIRECTORY
@@ -79,8 +88,44 @@ class Grub(Bootloader):
             raise UnsupportedPairError(NAME, f"follows {_DIRECTORY}, not {menu.directory}")
         for entry in (*menu.prepared, *menu.entries[:1]):
             grub_menu.require_plain(entry, self.menu_format)
+        self._write_block(menu, tries)
         if menu.entries:
             self._require_default(menu)
+
+    # ------------------------------------------------------------ counting
+
+    def uncounted(self) -> str | None:
+        config = self._machine.esp.read_optional(grub_config.PATH) if self._machine.esp else None
+        if config is None or not grub_config.is_counting(config):
+            return "the GRUB that is installed was set up without it"
+        return None
+
+    def new_mark(self) -> str:
+        return grub_block.new_mark()
+
+    def count(self, deployment: DeploymentId) -> Count | None:
+        block = self._block()
+        return block.count if block and block.deployment == deployment else None
+
+    def mark_good(self, deployment: DeploymentId) -> None:
+        if self.count(deployment):
+            self._esp.remove(grub_config.BLOCK)
+
+    def _block(self) -> Block | None:
+        data = self._machine.esp.read_optional(grub_config.BLOCK) if self._machine.esp else None
+        return Block.parse(data) if data else None
+
+    def _write_block(self, menu: BootMenu, tries: int | None) -> None:
+        """Count the entry that is to become the default, or is it; forget one that is in the menu no more."""
+        present = self._block()
+        new = next(iter((*menu.prepared, *menu.entries)), None)
+        key = grub_block.key_of(new) if new else None
+        if tries and new and key and self.uncounted() is None:
+            if present is None or present.key != key:
+                block = Block(key, new.deployment, min(tries, grub_block.MOST), min(tries, grub_block.MOST))
+                self._put(grub_config.BLOCK, block.render())
+        elif present and present.key not in map(grub_block.key_of, (*menu.prepared, *menu.entries)):
+            self._esp.remove(grub_config.BLOCK)
 
     # ------------------------------------------------------------ parts
 
@@ -127,6 +172,13 @@ class Grub(Bootloader):
             self._esp.make_directories(PurePosixPath(path).parent)
             self._put(PurePosixPath(path), image)
 
+    def _install_modules(self, tree: Tree, target: str) -> None:
+        """What the script of grub.cfg loads instead of what is built in."""
+        folder = grub_config.FOLDER / target
+        self._esp.make_directories(folder)
+        for name in grub_image.LOADERS:
+            self._put(folder / f"{name}.mod", grub_image.read(tree, target, f"{name}.mod"))
+
     def _install_bios(self, tree: Tree) -> None:
         """core.img finds grub.cfg by the number of the ESP on the drive that it was started from."""
         table = self._table()
@@ -136,11 +188,13 @@ class Grub(Bootloader):
         core = grub_image.make(tree, grub_image.BIOS_TARGET, f"(,gpt{esp.number}){grub_config.PREFIX}")
         grub_bios.embed(table, grub_image.read(tree, grub_image.BIOS_TARGET, "boot.img"), core)
 
-    def _config(self) -> bytes:
+    def _config(self, is_counting: bool) -> bytes:
         if self._filesystem is None or self._filesystem.uuid is None:
             raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")
         loader = PurePosixPath("/loader" if self._machine.boot_filesystem else "/boot/loader")
-        return grub_config.render(self.menu_format, self._filesystem.uuid, loader, self._timeout)
+        return grub_config.render(
+            self.menu_format, self._filesystem.uuid, loader, self._timeout, is_counting=is_counting
+        )
 
     def _put(self, path: PurePosixPath, data: bytes) -> None:
         if self._esp.read_optional(path) != data:
@@ -176,3 +230,9 @@ class Grub(Bootloader):
     def _below_sysroot(self, path: str) -> PurePosixPath:
         relative = PurePosixPath(path.lstrip("/"))
         return "boot" / relative if self._machine.boot_filesystem else relative
+
+
+def _counted(entry: BootEntry, block: Block | None) -> BootEntry:
+    if block is None or grub_block.key_of(entry) != block.key:
+        return entry
+    return evolve(entry, tries_left=block.left, tries_done=block.count.done)

@@ -27,6 +27,9 @@ _WELCOME = ("loadenv", "true", "ls", "cat", "reboot", "halt", "all_video", "seri
 _OF_FORMAT = {MenuFormat.SYSLINUX: "syslinuxcfg", MenuFormat.BLS: "blsuki"}
 _IN_ROOT = 'set -e; root=$1; mount --bind "$2" "$root/tmp"; shift 2; exec chroot "$root" "$@" -o /tmp/image'
 _OF_BIOS = ("biosdisk", "linux16")
+LOADERS = ("linux", "linux16")
+"""modules with the commands that load kernels"""
+_COUNTING = ("loadenv", "true", *LOADERS)
 
 
 def efi_target(platform: Platform) -> str:
@@ -59,6 +62,12 @@ def require(tree: Tree, target: str) -> None:
     if lacking:
         raise BootloaderError("grub", f"the image's GRUB for {target} lacks modules: {', '.join(lacking)}")
     _program(tree)
+
+
+def has_counting(tree: Tree, target: str) -> bool:
+    """Whether the image's GRUB has what counting boots needs."""
+    names = tree.names(_MODULES / target)
+    return all(f"{name}.mod" in names for name in _COUNTING) and set(_COUNTING) <= _known_modules(tree, target)
 
 
 def make(tree: Tree, target: str, prefix: str) -> bytes:
