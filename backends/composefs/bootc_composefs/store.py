@@ -33,6 +33,8 @@ Entries: TypeAlias = list[tuple[Entry, Content | None]]
 
 INLINE = 64
 """bytes up to which contents lie in the image itself, as mkcomposefs has it"""
+_BOOT_FILES = (b"vmlinuz", b"initramfs.img")
+"""names of files that bootloaders read, so that they must be objects, however small"""
 
 
 class ComposefsStore(ImageStore):
@@ -149,7 +151,8 @@ class ComposefsStore(ImageStore):
         if entry.kind is not EntryKind.FILE:
             return None
         self._context.check_cancelled()
-        return content.read() if entry.size <= INLINE else objects.put(content.read, entry.size)
+        is_inline = entry.size <= INLINE and (entry.name not in _BOOT_FILES or not entry.size)
+        return content.read() if is_inline else objects.put(content.read, entry.size)
 
     # ------------------------------------------------------------ images
 
