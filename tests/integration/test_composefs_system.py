@@ -1,4 +1,4 @@
-"""The life of a machine with the composefs backend: install, upgrade, roll back, pin; what is shared and what is kept."""
+"""The life of a machine with the composefs backend: install, upgrade, roll back, pin; what is shared, what is kept."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_deployments_of_one_image_share_everything(system: System) -> None:
 @pytest.mark.parametrize("marker", [b"", b"1\n", b"x\n"])
 def test_an_image_whose_initramfs_is_too_old_is_refused(system: System, marker: bytes) -> None:
     layers = [*os_layers("2"), Tar().add(str(MARKER), data=marker).data]
-    with pytest.raises(ImageError, match="version 2 is needed|cannot mount the root"):
+    with pytest.raises(ImageError, match=r"version 2 is needed|cannot mount the root"):
         system.upgrade(Registry(layers, "2"))
     assert system.slots.staged is None
     assert system.versions() == ["1"]
