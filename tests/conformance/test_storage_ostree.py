@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import pytest
 from bootc_ostree import bootc_storage_backends
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.root
 
 class TestOstree(StorageBackendSuite):
     capabilities = PLUGIN.capabilities
-    deviations = {
+    deviations: ClassVar[Mapping[str, str]] = {
         "test_names_that_are_not_utf_8": "ostree's directory objects hold names as UTF-8 text; the import is refused",
         "test_devices_and_pipes": "ostree has objects for files, links and directories only; the import is refused",
         "test_times_of_modification": "ostree's objects have no times: all files are of the first second of 1970",

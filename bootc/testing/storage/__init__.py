@@ -9,12 +9,32 @@ class TestMine(StorageBackendSuite):
 """
 
 from bootc.testing.storage.contents import Contents
+from bootc.testing.storage.failures import Damage, Full, Killed
 from bootc.testing.storage.importing import FreshSysroot, Importing
+from bootc.testing.storage.keeping import Collecting, Lasting, Sparing
+from bootc.testing.storage.local import Local
+from bootc.testing.storage.ordering import Ordering
 from bootc.testing.storage.staging import Finalizing, Staging
 from bootc.testing.storage.system import System
+from bootc.testing.storage.together import Together
 
 __all__ = ["StorageBackendSuite", "System"]
 
 
-class StorageBackendSuite(FreshSysroot, Importing, Contents, Staging, Finalizing):
+class StorageBackendSuite(
+    FreshSysroot,
+    Importing,
+    Contents,
+    Staging,
+    Finalizing,
+    Ordering,
+    Local,
+    Lasting,
+    Collecting,
+    Sparing,
+    Together,
+    Full,
+    Damage,
+    Killed,
+):
     """Everything that the contract says; derive from it, and define the fixture `open_backend`."""
