@@ -96,6 +96,12 @@ class Volume(ABC):
     def free(self) -> int:
         """Bytes that can still be written."""
 
+    def sweep(self, directory: PurePosixPath) -> None:
+        """Remove files of a directory that a power cut left half written. Nobody else may be writing there."""
+        for name in self.names(directory):
+            if name.startswith(TEMPORARY):
+                self.remove(directory / name)
+
     def exists(self, path: PurePosixPath) -> bool:
         """Whether there is a regular file or a directory."""
         return self.size(path) is not None or self.is_directory(path)

@@ -113,4 +113,5 @@ def _write_aleph(sysroot: DirectoryVolume, image: Image, request: InstallRequest
         "kernel": os.uname().release,
         "selinux": "disabled",
     }
+    sysroot.sweep(ALEPH.parent)
     sysroot.replace(ALEPH, canonical_json({key: value for key, value in document.items() if value}).encode())

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from attrs import frozen
 
-from bootc.durable import TEMPORARY, Volume
+from bootc.durable import Volume
 from bootc.errors import BootloaderError, FileSystemError, NoSpaceError
 
 FOLDER = PurePosixPath("bootc")
@@ -106,14 +106,7 @@ def sweep(esp: Volume, keep: Sequence[PurePosixPath]) -> None:
         if FOLDER / name not in keep:
             esp.remove(FOLDER / name)
     for folder in keep:
-        remove_leftovers(esp, folder)
-
-
-def remove_leftovers(esp: Volume, folder: PurePosixPath) -> None:
-    """Remove temporary files that were never renamed."""
-    for name in esp.names(folder):
-        if name.startswith(TEMPORARY):
-            esp.remove(folder / name)
+        esp.sweep(folder)
 
 
 def _digest(file: BinaryIO) -> str:

@@ -44,8 +44,9 @@ class SystemdBoot(Bootloader, BootCounting):
 
     def install(self, tree: Tree) -> None:
         program, suffix = self._program(tree), platform.current().efi_suffix
-        for directory in ("EFI/BOOT", "EFI/systemd", "loader/entries"):
-            self._esp.make_directories(PurePosixPath(directory))
+        for directory in map(PurePosixPath, ("EFI/BOOT", "EFI/systemd", "loader", "loader/entries")):
+            self._esp.make_directories(directory)
+            self._esp.sweep(directory)
         self._put(PurePosixPath(f"EFI/systemd/systemd-boot{suffix}.efi"), program)
         self._put(_LOADER_CONF, self._loader_conf())
         self._put(PurePosixPath("loader/entries.srel"), b"type1\n")
@@ -161,7 +162,7 @@ class SystemdBoot(Bootloader, BootCounting):
         """Remove what is named neither by `wanted` nor by an entry that is still there."""
         named = [PurePosixPath(bls.parse(file.text).linux.lstrip("/")).parent for file in self._present()]
         kernels.sweep(self._esp, [*(kernel.folder for kernel in wanted), *named])
-        kernels.remove_leftovers(self._esp, _ENTRIES)
+        self._esp.sweep(_ENTRIES)
 
     def _verify(self, offered: Sequence[Kernel], wanted: Sequence[Wanted], final: Sequence[FileName]) -> None:
         """Read back: the files of this menu, no others, and nothing that overrides their order."""

@@ -31,8 +31,9 @@ def read(volume: Volume, path: PurePosixPath, hint: str | None = None) -> dict[s
 
 
 def write(volume: Volume, path: PurePosixPath, document: Mapping[str, object]) -> None:
-    """Replace the file, making its directories."""
+    """Replace the file, making its directories; what an earlier writing left half done there is removed."""
     volume.make_directories(path.parent)
+    volume.sweep(path.parent)
     volume.replace(path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
 
 
