@@ -23,6 +23,10 @@ Key: TypeAlias = "tuple[int, str]"
 """a name in a directory: the directory's inode, and the name"""
 
 
+Seen: TypeAlias = "dict[tuple[int, int, int, int], Inode]"
+"""files that were read, by device, number, time of change and size"""
+
+
 class ReplayError(AssertionError):
     """A log of steps that cannot have happened: a step is missing, or says too little."""
 
@@ -80,28 +84,38 @@ class Contents:
     _own: set[int] = field(factory=set)
 
     @classmethod
-    def scan(cls, root: Path) -> Contents:
-        """Read a directory. Names that lead to one file lead to one inode."""
-        found = cls({ROOT: _inode(root)}, {ROOT: {}})
+    def scan(cls, root: Path, seen: Seen | None = None) -> Contents:
+        """Read a directory. Names that lead to one file lead to one inode.
+
+        What is in `seen`, and did not change since, is not read again.
+        """
+        seen = {} if seen is None else seen
+        top = os.fsencode(root)
+        found = cls({ROOT: _inode(top, os.lstat(top), seen)}, {ROOT: {}})
         known: dict[tuple[int, int], int] = {}
-        waiting = [(root, ROOT)]
+        waiting = [(top, ROOT)]
         while waiting:
             here, directory = waiting.pop()
-            for name in sorted(os.listdir(here)):
-                status = (here / name).lstat()
-                number = known.setdefault((status.st_dev, status.st_ino), len(found.inodes))
-                found.directories[directory][name] = number
-                if number not in found.inodes:
-                    found.inodes[number] = _inode(here / name)
-                    if found.inodes[number].is_directory:
-                        found.directories[number] = {}
-                        waiting.append((here / name, number))
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    number = known.setdefault((status.st_dev, status.st_ino), len(found.inodes))
+                    found.directories[directory][os.fsdecode(entry.name)] = number
+                    if number not in found.inodes:
+                        found.inodes[number] = _inode(entry.path, status, seen)
+                        if found.inodes[number].is_directory:
+                            found.directories[number] = {}
+                            waiting.append((entry.path, number))
         return found
 
     def copy(self) -> Contents:
         """Another that changes by itself."""
         self._own.clear()
         return Contents(dict(self.inodes), dict(self.directories))
+
+    def emptied(self) -> Contents:
+        """The same volume with nothing in it."""
+        return Contents({ROOT: self.inodes[ROOT]}, {ROOT: {}})
 
     def apply(self, effect: Effect, *, is_lost: bool = False) -> None:
         """Let it happen; a lost one only gives numbers to what others may name."""
@@ -345,13 +359,20 @@ def _without_suid(inode: Inode) -> int:
     return inode.mode & ~(stat.S_ISUID | (stat.S_ISGID if inode.mode & stat.S_IXGRP else 0))
 
 
-def _inode(path: Path) -> Inode:
-    status = path.lstat()
+def _inode(path: bytes, status: os.stat_result, seen: Seen) -> Inode:
+    identity = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
+    if identity not in seen:
+        seen[identity] = _read(path, status)
+    return seen[identity]
+
+
+def _read(path: bytes, status: os.stat_result) -> Inode:
     kind, data = stat.S_IFMT(status.st_mode), b""
     if kind == stat.S_IFREG:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.readall()
     elif kind == stat.S_IFLNK:
-        data = os.fsencode(os.readlink(path))
+        data = os.readlink(path)
     device = status.st_rdev if kind in (stat.S_IFBLK, stat.S_IFCHR) else 0
     names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
     xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)

@@ -108,7 +108,7 @@ class History:
     def state(self, loss: Loss) -> Contents:
         """What is on the disk then."""
         if self.filesystem is Filesystem.MEMORY:
-            return Contents({0: self._before.inodes[0]}, {0: {}})
+            return self._before.emptied()
         contents = self._settled.copy()
         for number in range(self._first, len(self._effects)):
             contents.apply(self._effects[number], is_lost=number in loss.dropped)

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
@@ -22,7 +22,8 @@ from bootc.machine import Machine
 from bootc.state import State
 from bootc.storage import Backend
 from bootc.system.initramfs import MARKER, PLAN_ARGUMENT
-from bootc.testing.power_invariants import ROOTS, RootReader, binds_of, menu
+from bootc.testing.power_invariants import ROOTS, RootReader, menu
+from bootc.testing.power_model import Seen
 from bootc.transaction import Transaction
 from tests.dirimage_system import Registry
 from tests.ostree_images import Streams, Tar, base_layer
@@ -96,6 +97,7 @@ class CrashMachine:
     observer: Observer | None = None
     is_running: bool = False
     events: list[Event] = field(factory=list)
+    seen: Seen = field(factory=dict)
 
     @property
     def volumes(self) -> dict[str, Path]:
@@ -192,9 +194,16 @@ class CrashMachine:
 
     def bind(self, target: str) -> Path:
         """What the default's mount plan binds there."""
+        return next(self.root / words[1] for words in self._plan() if words[0] == "bind" and words[2] == target)
+
+    def read_root(self) -> int:
+        """All of the default's root."""
+        words = self._plan()[1]
+        return self.kind.roots[words[0]](self.root, words, {})
+
+    def _plan(self) -> list[list[str]]:
         plan = menu(self.folder / "esp")[0].arguments.value(PLAN_ARGUMENT)
-        assert plan
-        return binds_of(self.root, PurePosixPath(plan))[target]
+        return [line.split() for line in (self.root / str(plan)).read_text().splitlines()]
 
     def _context(self, machine: Machine) -> Context:
         return Context(machine, self.events.append, lambda: None)
