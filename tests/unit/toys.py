@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from attrs import evolve, field, frozen, mutable
 
 from bootc import platform
-from bootc.bootloader import Bootloader
+from bootc.bootloader import Bootloader, Count
 from bootc.deployment import BootEntry, BootMenu, Deployment, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
 from bootc.events import Event
@@ -41,6 +41,8 @@ class Disk:
     kept: dict[str, Any] = field(factory=dict)
     esp: dict[str, KernelArguments] = field(factory=dict)
     default: str | None = None
+    counts: dict[str, Count] = field(factory=dict)
+    """on the ESP, too: how boots of entries are counted"""
     run: dict[str, Any] = field(factory=dict)
     booted: str | None = None
     steps: int = 0
