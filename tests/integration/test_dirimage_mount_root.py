@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 
@@ -45,8 +46,15 @@ class Result:
     calls: list[str]
 
 
-def run(folder: Path, cmdline: str, plan: bytes | None = PLAN, look: str = "true", missing: str = "") -> Result:
-    """Run it on a physical root; `look` runs in there afterwards."""
+def run(
+    folder: Path,
+    cmdline: str,
+    plan: bytes | None = PLAN,
+    look: str = "true",
+    missing: str = "",
+    programs: Mapping[str, str] | None = None,
+) -> Result:
+    """Run it on a physical root; `look` runs in there afterwards. `programs` are shell scripts by their names."""
     content = folder / "content"
     for name in ("slots/1/tree/etc", "slots/1/tree/var", "slots/1/tree/sysroot", "deployments/1/etc", "var/default"):
         if name != missing:
@@ -59,9 +67,10 @@ def run(folder: Path, cmdline: str, plan: bytes | None = PLAN, look: str = "true
     (folder / "cmdline").write_text(f"{cmdline}\n")
     (folder / "kmsg").touch()
     (folder / "fakes").mkdir()
-    for name in FAKES:
+    noting = {name: f'echo {name} "$@" >> {folder}/calls' for name in FAKES}
+    for name, text in {**noting, **(programs or {})}.items():
         fake = folder / "fakes" / name
-        fake.write_text(f'#!/bin/sh\necho {name} "$@" >> {folder}/calls\n')
+        fake.write_text(f"#!/bin/sh\n{text}\n")
         fake.chmod(0o755)
     with as_file(files("bootc.system.initramfs").joinpath("mount-root")) as script:
         names = {name: str(folder / name) for name in ("physical", "content", "cmdline", "kmsg", "fakes")}
