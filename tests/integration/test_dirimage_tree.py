@@ -17,13 +17,10 @@ from typing import Any
 
 import pytest
 from bootc_dirimage.deployer import DirimageDeployer
-from bootc_dirimage.descriptors import Directories
 from bootc_dirimage.images import SlotImages
 from bootc_dirimage.layout import LAYOUT
 from bootc_dirimage.options import DirimageOptions
-from bootc_dirimage.sharing import Sharing
 from bootc_dirimage.store import DirimageStore
-from bootc_dirimage.writer import TreeWriter
 
 from bootc.durable import DirectoryVolume
 from bootc.errors import FileSystemError, NoSpaceError
@@ -32,6 +29,7 @@ from bootc.layers import EntryKind, read_layer
 from bootc.layers.flatten import Node, flatten
 from bootc.machine import Machine
 from bootc.roots import Sysroot
+from bootc.roots.trees import Directories, Sharing, TreeWriter
 from bootc.storage import MenuFormat
 from tests.integration.nasty_image import nasty_layers
 from tests.integration.sysroots import MIB, make_disk, mounted
@@ -134,6 +132,24 @@ def test_the_nasty_image_is_written_as_flatten_says(tmp_path: Path) -> None:
     assert list(digests) == sorted(digests, key=lambda path: path.split(b"/"))
 
 
+def write_one_by_one(layers: Sequence[bytes], root: Path) -> None:
+    """Each layer by a writer of its own, which goes on with the finished tree of those below."""
+    root.mkdir(mode=0o700)
+    for number, layer in enumerate(layers):
+        with Directories(root) as made:
+            target = TreeWriter(DirectoryVolume(root.parent), PurePosixPath(root.name), made, None)
+            if number:
+                target.take_over()
+            target.lay(read_layer(io.BytesIO(layer)))
+            list(target.finish(None))
+
+
+def test_a_finished_tree_can_be_gone_on_with(tmp_path: Path) -> None:
+    layers = nasty_layers(tmp_path)
+    write_one_by_one(layers, tmp_path / "tree")
+    assert actual(tmp_path / "tree") == expected(layers)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_stacks_of_layers_are_written_as_flatten_says(tmp_path: Path, seed: int) -> None:
     layers = random_layers(random.Random(seed))
@@ -142,6 +158,8 @@ def test_random_stacks_of_layers_are_written_as_flatten_says(tmp_path: Path, see
         write(layers[: len(layers) - (number == 0)], tmp_path / f"tree{number}", other, links=links)
     assert actual(tmp_path / "tree2") == expected(layers)
     assert actual(tmp_path / "tree1")[0] == expected(layers)[0]
+    write_one_by_one(layers, tmp_path / "gone-on-with")
+    assert actual(tmp_path / "gone-on-with") == expected(layers)
 
 
 def random_layers(choose: random.Random) -> list[bytes]:

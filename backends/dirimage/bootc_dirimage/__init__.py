@@ -1,8 +1,8 @@
 """Storage backend of plain directory trees that take turns, on any filesystem. The backend to read first.
 
-In this order: `layout` (what lies where), `records` (what is written down), `store` and `writer` (from layers to a
-tree), `images` (what deployments ask of it), `retention` (which deployments make way), and `bootc.roots`: from trees to
-deployments, as for every backend whose root the initramfs mounts by a plan.
+In this order: `layout` (what lies where), `records` (what is written down), `store` and `bootc.roots.trees` (from
+layers to a tree), `images` (what deployments ask of it), `retention` (which deployments make way), and `bootc.roots`:
+from trees to deployments, as for every backend whose root the initramfs mounts by a plan.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from bootc.durable import DirectoryVolume
 from bootc.image import ImportedImage
 from bootc.roots import DeploymentRecord, Images
+from bootc.roots.trees import DirectoryTree
 from bootc_dirimage.layout import SLOTS, TREE
 from bootc_dirimage.records import SlotRecord
-from bootc_dirimage.tree import SlotTree
 
 
 class SlotImages(Images):
@@ -24,8 +24,8 @@ class SlotImages(Images):
         slot = SlotRecord.read(self._volume, key)
         return slot.image if slot else None
 
-    def tree(self, key: str) -> SlotTree:
-        return SlotTree(self._volume.path(SLOTS / key / TREE))
+    def tree(self, key: str) -> DirectoryTree:
+        return DirectoryTree(self._volume.path(SLOTS / key / TREE))
 
     @contextmanager
     def directory(self, key: str, name: str) -> Iterator[Path]:

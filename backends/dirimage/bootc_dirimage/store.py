@@ -16,19 +16,15 @@ from bootc.events import LayerImported, Notice
 from bootc.fetcher import Readable
 from bootc.hookspec import Context
 from bootc.image import Image, ImportedImage, Layer
-from bootc.labels import Policy
 from bootc.layers import printable, read_layer
 from bootc.roots import Sysroot, build_at, discard, whole
+from bootc.roots.trees import Directories, DirectoryTree, Sharing, TreeWriter, label_of
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_dirimage import retention
-from bootc_dirimage.descriptors import Directories
 from bootc_dirimage.kept import KeptLayers
 from bootc_dirimage.layout import DIGESTS, SLOTS, TREE
 from bootc_dirimage.options import DirimageOptions
 from bootc_dirimage.records import SlotRecord
-from bootc_dirimage.sharing import Sharing
-from bootc_dirimage.tree import SlotTree
-from bootc_dirimage.writer import Label, TreeWriter
 
 
 class DirimageStore(ImageStore):
@@ -71,7 +67,7 @@ class DirimageStore(ImageStore):
     def open_tree(self, image: ImportedImage) -> Iterator[Tree]:
         if SlotRecord.read(self._volume, image.key) is None:
             raise StoreError(str(SLOTS / image.key), "the slot is gone", "run the command again")
-        yield SlotTree(self._volume.path(SLOTS / image.key / TREE))
+        yield DirectoryTree(self._volume.path(SLOTS / image.key / TREE))
 
     def prune(self, keep: Collection[ImportedImage]) -> int:
         before = self._volume.free()
@@ -133,8 +129,8 @@ class DirimageStore(ImageStore):
                 self._context.check_cancelled()
                 with self._open_layer(layer, streams) as stream:
                     writer.lay(read_layer(stream))
-            policy = _policy(SlotTree(volume.path(partial / TREE)))
-            lines = (b"%s  %s\0" % (digest.hex().encode(), path) for path, digest in writer.finish(policy))
+            label = label_of(DirectoryTree(volume.path(partial / TREE)))
+            lines = (b"%s  %s\0" % (digest.hex().encode(), path) for path, digest in writer.finish(label))
             volume.replace(partial / DIGESTS, lines)
         imported = ImportedImage(image.digest, image.manifest, image.config, key=slot.name)
         SlotRecord(imported, tuple(layer.diff_id for layer in image.layers)).write(volume, partial)
@@ -173,9 +169,3 @@ class DirimageStore(ImageStore):
             problem = error.strerror or str(error)
         if problem:
             yield Finding(key, f"/{printable(path)}: {problem}", is_fatal=True)
-
-
-def _policy(tree: SlotTree) -> Label | None:
-    """How the policy inside an image labels files; None without one."""
-    policy = Policy.load(lambda path: tree.read_optional(PurePosixPath(path)))
-    return policy.label if policy else None

@@ -1,4 +1,4 @@
-"""The files of an image in its slot."""
+"""The files of an image that lies in a directory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from bootc.roots import ImageTree
+from bootc.roots.images import ImageTree
 
 
-class SlotTree(ImageTree):
+class DirectoryTree(ImageTree):
     """The tree below a directory."""
 
     def __init__(self, root: Path) -> None:
@@ -32,7 +32,7 @@ class SlotTree(ImageTree):
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
-        """The slot's own tree: nothing in it may be written to."""
+        """The tree itself: nothing in it may be written to."""
         yield self._root
 
     def link_target(self, path: PurePosixPath) -> str | None:

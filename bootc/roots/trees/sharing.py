@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from bootc.layers import Entry
-from bootc_dirimage.descriptors import Directories, by_descriptor
+from bootc.roots.trees.descriptors import Directories, by_descriptor
 
 _FICLONE = 0x40049409
 _CANNOT_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY)

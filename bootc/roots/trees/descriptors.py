@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+
+from bootc.layers import Entry, EntryKind
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = 270
@@ -37,6 +41,20 @@ class Directories:
         if len(self._open) > _KEPT:
             os.close(self._open.pop(next(iter(self._open))))
         return descriptor
+
+    def present(self) -> Iterator[Entry]:
+        """All directories that there are, with what they have, as entries of an image."""
+        for where, _, _, opened in os.fwalk(b".", dir_fd=self._root):
+            status = os.fstat(opened)
+            yield Entry(
+                where.removeprefix(b".").removeprefix(b"/"),
+                EntryKind.DIRECTORY,
+                stat.S_IMODE(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                status.st_mtime_ns,
+                xattrs={os.fsencode(name): os.getxattr(opened, name) for name in os.listxattr(opened)},
+            )
 
     def forget(self) -> None:
         """Close all: what their paths mean has changed."""

@@ -14,16 +14,13 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TypeAlias
 
 from bootc.durable import DirectoryVolume, explain
 from bootc.errors import FileSystemError
 from bootc.layers import Content, Entry, EntryKind, printable
-from bootc_dirimage.descriptors import OPEN_DIRECTORY, Directories, by_descriptor
-from bootc_dirimage.sharing import Sharing, Twin, write_all
-
-Label: TypeAlias = Callable[[str, int], "str | None"]
-"""The SELinux context of an absolute path, given st_mode"""
+from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor
+from bootc.roots.trees.labelling import Label
+from bootc.roots.trees.sharing import Sharing, Twin, write_all
 
 _CHUNK = 1 << 20
 _SELINUX = b"security.selinux"
@@ -32,16 +29,22 @@ _DEVICES = {EntryKind.CHARACTER: stat.S_IFCHR, EntryKind.BLOCK: stat.S_IFBLK, En
 
 
 class TreeWriter:
-    """Writes one tree below `root`, an empty directory of the volume. Each step is announced to the volume's observer,
-    in the words of `bootc.durable.Step`."""
+    """Writes one tree below `root`, an empty directory of the volume, or goes on with one that was finished before
+    (`take_over`). Each step is announced to the volume's observer, in the words of `bootc.durable.Step`."""
 
     def __init__(
         self, volume: DirectoryVolume, root: PurePosixPath, made: Directories, sharing: Sharing | None
     ) -> None:
         self._volume, self._root, self._made, self._sharing = volume, root, made, sharing
         self._directories: dict[bytes, Entry] = {b"": Entry(b"", EntryKind.DIRECTORY, 0o755, 0, 0, 0)}
+        self._taken_over: dict[bytes, Entry] = {}
         self._own: set[bytes] = set()
         self._digests: dict[int, bytes] = {}
+
+    def take_over(self) -> None:
+        """Begin with the tree that is there: directories of which no layer says anything keep what they have."""
+        self._taken_over = {entry.path: entry for entry in self._made.present()}
+        self._directories = dict(self._taken_over)
 
     def lay(self, layer: Iterable[tuple[Entry, Content]]) -> None:
         """Put one layer over what is there. Raises FileSystemError, NoSpaceError."""
@@ -57,7 +60,8 @@ class TreeWriter:
                     self._own.add(entry.path)
 
     def finish(self, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
-        """Complete the directories, after the last layer; answers with path and SHA-256 of each file, in order.
+        """Complete the directories, after the last layer; answers with path and SHA-256 of each file that was written,
+        in order.
 
         The tree is whole only when the answer was read to its end.
         """
@@ -212,6 +216,7 @@ class TreeWriter:
             self._step("rmdir", path)
             os.rmdir(name, dir_fd=directory)
             self._directories.pop(path, None)
+            self._taken_over.pop(path, None)
             return True
         return False
 
@@ -246,15 +251,21 @@ class TreeWriter:
                     os.close(opened)
             else:
                 self._label(child, directory, label)
-                if entry.is_file(follow_symlinks=False):
-                    yield child, self._digests[entry.inode()]
+                if entry.is_file(follow_symlinks=False) and (digest := self._digests.get(entry.inode())):
+                    yield child, digest
         self._complete_self(path, directory, label)
 
     def _complete_self(self, path: bytes, directory: int, label: Label | None) -> None:
         entry = self._directories[path]
         context = label(_image_path(path), stat.S_IFDIR) if label else None
         extra = {_SELINUX: context.encode() + b"\0"} if context else {}
+        before = self._taken_over.get(path)
+        if before is entry and not extra and os.fstat(directory).st_mtime_ns == entry.mtime:
+            return
         with self._explained(path):
+            for key in before.xattrs.keys() - {*entry.xattrs, _SELINUX} if before else ():
+                self._step("removexattr", path, data=key)
+                os.removexattr(by_descriptor(directory, b"."), key)
             if not path:
                 self._set_metadata(entry, directory, extra)
                 return
