@@ -17,10 +17,14 @@ _ALIGNMENT = 4
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to fail: what the image has, and words that `bootc status` says of it (none: it cannot know)."""
+    """A way to fail."""
 
     files: Callable[[Images, str], Files]
+    """what the image has, for a backend"""
     reason: str = ""
+    """what `bootc status` says of it; nothing where it cannot know"""
+    damages_kernel: bool = False
+    """the kernel is truncated on the disk, when the update is in force"""
 
 
 def make_first(images: Images, tries: int) -> str:
@@ -37,6 +41,17 @@ def make_good(images: Images) -> str:
 def make_bad(images: Images, name: str, backend: str) -> str:
     """An image of a kind of `KINDS`."""
     return images.derive(FIRST, name, f"bad-{name}", KINDS[name].files(images, backend))
+
+
+def make_refused(images: Images, backend: str) -> dict[str, str]:
+    """Images that are never staged, and what is said of them. By tags."""
+    kernel = f"{images.kernel_folder(FIRST)}/vmlinuz"
+    whole = images.read(FIRST, kernel)
+    images.derive(FIRST, "half-kernel", "bad", {kernel: File(whole[: len(whole) // 2])})
+    if backend == "ostree":
+        return {"half-kernel": "is truncated"}
+    images.derive(FIRST, "no-support", "bad", {"usr/lib/bootc/initramfs/.wh.version": File(b"")})
+    return {"half-kernel": "is truncated", "no-support": "its initramfs cannot mount the root"}
 
 
 def _init_that_exits(images: Images, backend: str) -> Files:
@@ -63,19 +78,22 @@ def _health_check(command: str) -> Files:
 
 
 def _no_module(images: Images, backend: str) -> Files:
-    """The initramfs has no part that makes the deployment's root out of the physical one; the image says it has."""
+    """The initramfs has no part that makes the deployment's root out of the physical one; the image says it has.
+
+    The kernel unpacks one archive over the other, and a unit that is a link to /dev/null does not exist for systemd.
+    """
     unit = "ostree-prepare-root.service" if backend == "ostree" else "bootc-root.service"
+    return _longer_initramfs(images, cpio({f"{UNITS}/{unit}": "/dev/null"}))
+
+
+def _own_kernel(images: Images, backend: str) -> Files:
+    """Another initramfs, though it does the same: so the boot loader gets a kernel that no other deployment starts."""
+    return _longer_initramfs(images, bytes(_ALIGNMENT))
+
+
+def _longer_initramfs(images: Images, more: bytes) -> Files:
     path = f"{images.kernel_folder(FIRST)}/initramfs.img"
-    whole = images.read(FIRST, path)
-    padded = whole.ljust(-(-len(whole) // _ALIGNMENT) * _ALIGNMENT, b"\0")
-    # The kernel unpacks one archive over the other; a unit that is a link to /dev/null does not exist for systemd.
-    return {path: File(padded + cpio({f"{UNITS}/{unit}": "/dev/null"}))}
-
-
-def _truncated_kernel(images: Images, backend: str) -> Files:
-    path = f"{images.kernel_folder(FIRST)}/vmlinuz"
-    whole = images.read(FIRST, path)
-    return {path: File(whole[: len(whole) // 2])}
+    return {path: File(_padded(images.read(FIRST, path)) + more)}
 
 
 def cpio(links: Mapping[str, str]) -> bytes:
@@ -87,7 +105,11 @@ def cpio(links: Mapping[str, str]) -> bytes:
 def _member(name: str, mode: int, data: bytes) -> bytes:
     fields = [0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
     head = b"070701" + "".join(f"{field:08x}" for field in fields).encode() + name.encode() + b"\0"
-    return b"".join(part.ljust(-(-len(part) // _ALIGNMENT) * _ALIGNMENT, b"\0") for part in (head, data))
+    return _padded(head) + _padded(data)
+
+
+def _padded(data: bytes) -> bytes:
+    return data.ljust(-(-len(data) // _ALIGNMENT) * _ALIGNMENT, b"\0")
 
 
 KINDS: Mapping[str, Kind] = {
@@ -95,5 +117,5 @@ KINDS: Mapping[str, Kind] = {
     "never-complete": Kind(_never_complete, "test-health.service"),
     "init-exits": Kind(_init_that_exits),
     "no-module": Kind(_no_module),
-    "truncated-kernel": Kind(_truncated_kernel),
+    "truncated-kernel": Kind(_own_kernel, "kernel", damages_kernel=True),
 }

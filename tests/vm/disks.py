@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,12 @@ class Disk:
         with self.mounted(scratch, _UNREPLAYED[self.filesystem]) as root:
             return _grub(root)
 
+    def truncate_kernel(self, scratch: Path) -> None:
+        """Cut the kernel that GRUB would start in half: a disk that went bad."""
+        with self.mounted(scratch) as root:
+            kernel = root / _grub_keys(root)["kernel"].lstrip("/")
+            os.truncate(kernel, kernel.stat().st_size // 2)
+
     def _systemd_boot(self) -> Started:
         listed = self.fat("mdir", "-b", "::/loader/entries").decode().split()
         names = [name.rpartition("/")[2] for name in listed if name.endswith(".conf")]
@@ -89,14 +96,18 @@ def _systemd_boot_order(name: str, keys: dict[str, str]) -> tuple[bool, str, int
 
 
 def _grub(root: Path) -> Started:
+    keys = _grub_keys(root)
+    files = [(root / keys[key].lstrip("/")).read_bytes() for key in ("kernel", "initrd")]
+    return Started(_digest(files[0]), _digest(files[1]), keys["append"])
+
+
+def _grub_keys(root: Path) -> dict[str, str]:
     """Before 2.14 our grub.cfg takes the first label of libostree's syslinux.cfg, or its DEFAULT without a TIMEOUT."""
     text = (root / "boot/loader/syslinux.cfg").read_text()
     _, *labels = re.split(r"^LABEL ", text, flags=re.MULTILINE)
     default = re.search(r"^DEFAULT (.*)$", text, flags=re.MULTILINE)
     chosen = next(label for label in labels if default is None or label.splitlines()[0] == default[1])
-    keys = _keys("\n".join(line.strip() for line in chosen.splitlines()[1:]))
-    files = [(root / keys[key].lstrip("/")).read_bytes() for key in ("kernel", "initrd")]
-    return Started(_digest(files[0]), _digest(files[1]), keys["append"])
+    return _keys("\n".join(line.strip() for line in chosen.splitlines()[1:]))
 
 
 def _keys(text: str) -> dict[str, str]:

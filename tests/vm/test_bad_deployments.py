@@ -13,6 +13,7 @@ import pytest
 
 from tests.servers import RegistryServer
 from tests.vm import bad_images
+from tests.vm.bad_images import Kind
 from tests.vm.derived import Images
 from tests.vm.disks import Disk
 from tests.vm.machine import MachineError, VirtualMachine
@@ -21,16 +22,24 @@ from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_powe
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
 TRIES = 1
+PATIENCE = 900.0
+"""seconds that a boot which fails and the one after it may take, however busy the host is"""
 OSTREE_GRUB = Parts("grub", "registry", "ext4", "ostree")
 OSTREE = Parts("systemd-boot", "registry", "ext4", "ostree")
 DIRIMAGE = Parts("systemd-boot", "registry", "ext4", "dirimage")
 COMPOSEFS = Parts("systemd-boot", "registry", "ext4", "composefs")
 EVERY = ("unhealthy", "never-complete", "init-exits", "no-module")
+KERNEL = "truncated-kernel"
+"""for GRUB only: systemd-boot before 258 gives up, and only firmware or a watchdog can go on"""
 matrix = pytest.mark.matrix
 CASES = [
+    pytest.param(OSTREE_GRUB, (KERNEL, "unhealthy"), id="ostree-grub"),
     pytest.param(DIRIMAGE, ("init-exits", "never-complete"), id="dirimage-systemd-boot"),
+    pytest.param(COMPOSEFS, ("no-module",), id="composefs-systemd-boot"),
+    pytest.param(OSTREE_GRUB, (*EVERY, KERNEL), id="ostree-grub-every", marks=matrix),
     pytest.param(OSTREE, EVERY, id="ostree-systemd-boot-every", marks=matrix),
     pytest.param(DIRIMAGE, EVERY, id="dirimage-systemd-boot-every", marks=matrix),
+    pytest.param(COMPOSEFS, EVERY, id="composefs-systemd-boot-every", marks=matrix),
 ]
 
 
@@ -48,11 +57,16 @@ def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
             machine.start()
             machine.wait_up()
             assert booted(machine) == first
+        with story.teller.step("updates that could not boot are refused"):
+            for tag, problem in bad_images.make_refused(images, parts.backend).items():
+                registry.push(image_layout, tag, NAME)
+                assert problem in machine.run("bootc upgrade", check=False).err
+                assert host(machine)["status"]["staged"] is None
         for kind in kinds:
             with story.teller.step(f"an update fails: {kind}"):
                 bad = bad_images.make_bad(images, kind, parts.backend)
                 registry.push(image_layout, kind, NAME)
-                fail(story, machine, first, bad, bad_images.KINDS[kind].reason)
+                fail(story, machine, first, bad, bad_images.KINDS[kind])
         with story.teller.step("a good update boots"):
             good = bad_images.make_good(images)
             registry.push(image_layout, bad_images.GOOD, NAME)
@@ -60,18 +74,23 @@ def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
     assert [name for name in entries(story.disk, parts) if "+" in name] == []
 
 
-def fail(story: Story, machine: VirtualMachine, old: str, bad: str, reason: str) -> None:
+def fail(story: Story, machine: VirtualMachine, old: str, bad: str, kind: Kind) -> None:
     """Update to an image that does not boot, and wait for the old one to be back."""
     starts = firmware_starts(machine)
     assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
-    machine.ask_reboot()
+    if kind.damages_kernel:
+        machine.poweroff()
+        Disk(story.disk, story.parts.filesystem).truncate_kernel(story.folder / "root")
+        machine.start()
+    else:
+        machine.ask_reboot()
     wait_for(machine, old)
     assert firmware_starts(machine) - starts <= TRIES + 1
     machine.run("systemctl start bootc-boot-completed.service")
     failed = host(machine)["status"]["failedDeployments"][0]
     story.teller.say(f"    {failed}")
     assert (failed["kind"], failed["imageDigest"]) == ("boot", bad)
-    assert reason in failed["reason"]
+    assert kind.reason in failed["reason"]
     assert "failed to boot" in machine.run("bootc status --format humanreadable").out
     check_units(machine)
     assert bad in story.in_guest(machine, "bootc upgrade")
@@ -94,7 +113,7 @@ def succeed(story: Story, machine: VirtualMachine, good: str) -> None:
 def wait_for(machine: VirtualMachine, digest: str) -> None:
     """Wait until this image has booted, through boots of others, which may end at any moment."""
     while True:
-        machine.wait_up()
+        machine.wait_up(PATIENCE)
         try:
             if booted(machine) == digest:
                 return
