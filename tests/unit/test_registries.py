@@ -127,6 +127,7 @@ INVALID = {
     "blocked is a number": "[[registry]]\nlocation = 'a.example'\nblocked = 1",
     "mirror without location": "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\ninsecure = true",
     "mirror with a scheme": "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'http://b.example'",
+    "blocked tag": "[[registry]]\nlocation = 'a.example/b:1'\nblocked = true",
     "unknown rule": "[[registry]]\nlocation = 'a'\n[[registry.mirror]]\nlocation = 'b'\npull-from-mirror = 'never'",
     "rule of the registry": "[[registry]]\nlocation = 'a'\npull-from-mirror = 'all'",
     "two rules": "[[registry]]\nlocation = 'a'\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = 'b'\n"
@@ -225,7 +226,7 @@ def test_the_beginning_of_a_name_is_replaced(tmp_path: Path, prefix: str, name: 
 
 
 def test_the_longest_prefix_counts(tmp_path: Path) -> None:
-    prefixes = ("*.example", "h.example", "h.example/a", "h.example/a/b:1")
+    prefixes = ("*.example", "h.example", "h.example/a", "h.example/a/b/c", "h.example/a/b:latest")
     found = load(tmp_path, "".join(table(prefix, f"l{n}.org") for n, prefix in enumerate(prefixes)))
     assert ask(found, "x.example/a")[0] == "l0.org/a:latest"
     assert ask(found, "h.example/b")[0] == "l1.org/b:latest"

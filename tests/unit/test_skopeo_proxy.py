@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from bootc_containers.places import Places
 from bootc_skopeo import proxy
 from bootc_skopeo.fetcher import SkopeoFetcher
+from bootc_skopeo.handover import Handover
 from bootc_skopeo.options import Options
 
 from bootc.errors import (
@@ -344,6 +346,7 @@ def argv(fake: Fake, options: Options, reference: ImageReference = REMOTE) -> li
 def test_the_command_line_names_policy_platform_and_no_credentials(fake: Fake) -> None:
     assert argv(fake, Options()) == [
         *("--policy", str(fake.folder / "policy.json"), "--tmpdir"),
+        "--registries-conf",
         *("--override-os", "linux", "--override-arch", PLATFORM.architecture),
         *("experimental-image-proxy", "--no-creds"),
     ]
@@ -360,9 +363,12 @@ def test_credentials_are_given_by_their_file(fake: Fake, monkeypatch: pytest.Mon
 
 def test_only_insecure_registries_are_spoken_to_without_tls(fake: Fake) -> None:
     options = Options(insecure=("host.example", "other.example:5000"))
-    assert argv(fake, options)[-1] == "--tls-verify=false"
-    assert argv(fake, options, ImageReference.parse("docker://host.example:5000/os"))[-1] == "--no-creds"
-    assert argv(fake, options, ImageReference.parse("dir:host.example/os"))[-1] == "--no-creds"
+    for name, is_insecure in (("host.example", True), ("host.example:5000", True), ("other.example", False)):
+        reference = ImageReference.parse(f"docker://{name}/os")
+        text = Handover.of(reference, Places(fake.folder, {}, 0), options.insecure).registries
+        assert f"insecure = {str(is_insecure).lower()}\n" in text
+        assert not [word for word in argv(fake, options, reference) if "tls" in word]
+    assert "--registries-conf" not in argv(fake, options, ImageReference.parse("dir:host.example/os"))
 
 
 def test_an_additional_store_is_given_by_the_environment(fake: Fake) -> None:

@@ -53,6 +53,11 @@ class Places:
                 yield from (base / name for name in own)
             yield base / plain
 
+    def certificates(self, authority: str) -> Path | None:
+        """The directory of certs.d for HOST[:PORT] as it stands in names of images; the first one counts alone."""
+        bases = [*self.directories("certs.d", "certs.rootful.d", "certs.rootless.d"), self.root / "etc/docker/certs.d"]
+        return next((base / authority for base in bases if (base / authority).is_dir()), None)
+
     def variable(self, name: str) -> Path | None:
         """The file that a variable of the environment names, on the running system."""
         text = self.environment.get(name) if self._has_person else None

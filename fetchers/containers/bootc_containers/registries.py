@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -14,6 +14,14 @@ from bootc_containers.places import Places, read_bounded
 from bootc_containers.registries_file import AUTH_FILES, PullRule, RegistriesFile, Registry, parse
 
 _ALIAS_CACHE = "var/cache/containers/short-name-aliases.conf"
+
+
+def is_listed(authority: str, listed: Iterable[str]) -> bool:
+    """Whether HOST[:PORT] is among names of hosts; HOST alone stands for all its ports."""
+    authority = authority.lower()
+    host, _, port = authority.rpartition(":")
+    names = {authority, host} if port.isdecimal() else {authority}
+    return not names.isdisjoint(name.lower() for name in listed)
 
 
 @frozen
@@ -49,15 +57,25 @@ class Registries:
         found = cls()
         explicit = places.variable("CONTAINERS_REGISTRIES_CONF")
         if explicit is not None:
-            found = found._with(explicit, is_drop_in=False, is_needed=True)
+            found = found.with_file(explicit, is_drop_in=False, is_needed=True)
         else:
             main = next((path for path in places.main("registries.conf") if path.exists()), None)
-            found = found._with(main, is_drop_in=False) if main else found
+            found = found.with_file(main, is_drop_in=False) if main else found
             for path in places.drop_ins("conf.d", "registries", ".conf"):
-                found = found._with(path, is_drop_in=True)
+                found = found.with_file(path, is_drop_in=True)
         last = places.variable("CONTAINERS_REGISTRIES_CONF_OVERRIDE")
-        found = found._with(last, is_drop_in=True, is_needed=True) if last else found
+        found = found.with_file(last, is_drop_in=True, is_needed=True) if last else found
         return evolve(found, learned=places.root / _ALIAS_CACHE)
+
+    def with_file(self, path: Path, *, is_drop_in: bool, is_needed: bool = False) -> Registries:
+        """With what one more file says. Raises ConfigError."""
+        try:
+            file = parse(read_bounded(path), str(path), is_drop_in=is_drop_in)
+        except FileNotFoundError as error:
+            if is_needed:
+                raise ConfigError(str(path), None, "does not exist; a variable of the environment names it") from error
+            return self
+        return evolve(self._merged(file), files=(*self.files, path))
 
     def sources(self, name: RegistryName, reference: str) -> tuple[PullSource, ...]:
         """Where to ask for the image, in order; its own registry (or what stands for it) comes last.
@@ -82,6 +100,11 @@ class Registries:
             *(mirror for mirror in mirrors if not self._is_blocked(mirror.name)),
             PullSource(primary, registry.is_insecure, False),
         )
+
+    def only(self, prefix: str) -> Registries:
+        """What one table says, if it stood alone."""
+        table = self.registries.get(prefix)
+        return Registries({prefix: table} if table else {})
 
     def is_insecure(self, authority: str) -> bool:
         """Whether a whole HOST[:PORT] is listed as insecure: for servers to which a registry redirects."""
@@ -116,15 +139,6 @@ class Registries:
         registry = self._find(name)
         return registry is not None and registry.is_blocked
 
-    def _with(self, path: Path, *, is_drop_in: bool, is_needed: bool = False) -> Registries:
-        try:
-            file = parse(read_bounded(path), str(path), is_drop_in=is_drop_in)
-        except FileNotFoundError as error:
-            if is_needed:
-                raise ConfigError(str(path), None, "does not exist; a variable of the environment names it") from error
-            return self
-        return evolve(self._merged(file), files=(*self.files, path))
-
     def _merged(self, file: RegistriesFile) -> Registries:
         """A table replaces that of the same prefix as a whole; lists are replaced, too."""
         return evolve(
@@ -147,13 +161,13 @@ def _text(name: RegistryName) -> str:
 
 
 def _matched(name: RegistryName, registry: Registry) -> int | None:
-    """How many characters of the name the prefix stands for; None: it does not fit."""
+    """How many characters of the repository's name the prefix stands for; None: it does not fit."""
     if registry.is_wildcard:
         host = name.repository.domain.partition(":")[0]
         return len(host) if host.endswith(registry.prefix[1:]) else None
-    text, prefix = _text(name), registry.prefix
+    text, prefix = str(name.repository), registry.prefix
     # `h.example` stands for `h.example:5000`, too: upstream calls that unintended, and keeps it.
-    fits = text == prefix or (text.startswith(prefix) and text[len(prefix)] in "/:@")
+    fits = text == prefix or text.startswith((f"{prefix}/", f"{prefix}:"))
     return len(prefix) if fits else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -145,12 +146,15 @@ def _registry(table: _Table) -> Registry:
         raise table.error("location", "is missing; only a prefix with a wildcard can do without")
     if "pull-from-mirror" in table.values:
         raise table.error("pull-from-mirror", "belongs to a mirror")
+    is_blocked = table.get("blocked", bool, False)
+    if is_blocked and re.search(r"/.*[:@]", prefix):
+        raise table.error("prefix", "names a tag or a digest; only a whole repository can be blocked")
     by_digest = table.get("mirror-by-digest-only", bool, False)
     return Registry(
         prefix,
         location,
         table.get("insecure", bool, False),
-        table.get("blocked", bool, False),
+        is_blocked,
         by_digest,
         tuple(_mirror(entry, by_digest=by_digest) for entry in table.tables("mirror")),
         table.source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 from attrs.validators import ge, gt
+from bootc_containers.registries import is_listed
 
 
 @frozen
@@ -29,7 +30,4 @@ class RegistryOptions:
 
     def is_insecure(self, authority: str) -> bool:
         """Whether HOST[:PORT] was named as insecure."""
-        authority = authority.lower()
-        host, _, port = authority.rpartition(":")
-        names = {authority, host} if port.isdecimal() else {authority}
-        return not names.isdisjoint(name.lower() for name in self.insecure)
+        return is_listed(authority, self.insecure)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ def context_for(authority: str, root: Path = Path("/"), *, is_checked: bool = Tr
     if not is_checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    directory = next((path for path in _directories(authority, root) if path.is_dir()), None)
+    directory = Places(root).certificates(authority)
     if directory is not None:
         _load(context, directory)
     return context
@@ -37,13 +36,6 @@ def _is_address(authority: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _directories(authority: str, root: Path) -> Iterator[Path]:
-    """In order; the first that exists counts alone."""
-    for directory in Places(root).directories("certs.d", "certs.rootful.d", "certs.rootless.d"):
-        yield directory / authority
-    yield root / "etc/docker/certs.d" / authority
 
 
 def _load(context: ssl.SSLContext, directory: Path) -> None:

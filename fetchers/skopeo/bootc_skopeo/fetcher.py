@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootc_containers.places import Places
 from bootc_containers.policy import Policy
 
 from bootc.errors import IntegrityError, ProtocolError
@@ -18,6 +19,7 @@ from bootc.manifest import OCI_MANIFEST, Manifest, diff_ids, parse, strict_json
 from bootc.platform import Platform
 from bootc_skopeo.blob import BlobStream
 from bootc_skopeo.connection import Connection
+from bootc_skopeo.handover import Handover
 from bootc_skopeo.options import Invocation, Options
 from bootc_skopeo.pool import Pool
 from bootc_skopeo.proxy import Proxy
@@ -57,8 +59,10 @@ class SkopeoFetcher(Fetcher):
     def resolve(self, reference: ImageReference, platform: Platform) -> Iterator[Source]:
         policy = Policy.load()
         verdict = policy.require(reference)
+        is_remote = reference.transport == "registry"
+        handover = Handover.of(reference, Places(), self._options.insecure) if is_remote else None
         invocation = Invocation(
-            self._program, self._options, reference, platform, policy.path, self._options.credentials
+            self._program, self._options, reference, platform, policy.path, self._options.credentials, handover
         )
         pool = Pool(lambda temporary: self._start(invocation, temporary))
         self._pools.append(pool)

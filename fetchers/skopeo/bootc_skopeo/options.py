@@ -10,6 +10,7 @@ from bootc_containers.auth import CredentialSources
 from bootc.image import ImageReference
 from bootc.machine import Command
 from bootc.platform import Platform
+from bootc_skopeo.handover import NO_CREDENTIALS, Handover
 
 
 @frozen
@@ -31,7 +32,7 @@ class Options:
         files = CredentialSources(Path(self.authfile) if self.authfile else None).files()
         if files:
             return ("--authfile", str(files[0]))
-        return () if self.podman_credentials else ("--no-creds",)
+        return () if self.podman_credentials else NO_CREDENTIALS
 
 
 @frozen
@@ -46,17 +47,22 @@ class Invocation:
     """the policy file that was evaluated here; skopeo gets to evaluate the same"""
     credentials: tuple[str, ...]
     """flags that say where credentials are"""
+    handover: Handover | None
+    """for images from registries"""
 
     def command(self, temporary: Path) -> Command:
         """The whole command; credentials are in it by their file's name only. Archives are unpacked in `temporary`."""
         platform: tuple[str, ...] = ("--override-os", "linux", "--override-arch", self.platform.architecture)
         if self.platform.variants:
             platform += ("--override-variant", self.platform.variants[0])
-        insecure = ("--tls-verify=false",) if self._is_insecure else ()
         environment = {"STORAGE_OPTS": f"additionalimagestore={self.options.storage}"} if self.options.storage else {}
-        files = ("--policy", str(self.policy), "--tmpdir", str(temporary))
+        files: tuple[str, ...] = ("--policy", str(self.policy), "--tmpdir", str(temporary))
+        told: tuple[str, ...] = self.credentials
+        if self.handover:
+            files += ("--registries-conf", str(self.handover.write(temporary)))
+            told = self.handover.flags(self.credentials, temporary)
         return Command(
-            (self.program, *files, *platform, "experimental-image-proxy", *self.credentials, *insecure),
+            (self.program, *files, *platform, "experimental-image-proxy", *told),
             purpose=f"fetch {self.reference}",
             environment=environment,
         )
@@ -67,7 +73,3 @@ class Invocation:
         if self.reference.transport == "containers-storage":
             return f"containers-storage:{self.reference.name.removeprefix('sha256:')}"
         return str(self.reference.canonical)
-
-    @property
-    def _is_insecure(self) -> bool:
-        return self.reference.transport == "registry" and self.reference.name.partition("/")[0] in self.options.insecure

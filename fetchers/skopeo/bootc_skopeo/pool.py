@@ -28,6 +28,7 @@ class Pool:
     def take(self) -> Connection:
         """A connection that is free, or a new one. Raises FetchError."""
         with self._lock:
+            self._require_open()
             if self._idle:
                 return self._idle[-1] if self._idle[-1].is_shared else self._idle.pop()
         connection = self._start(Path(self._temporary.name))
@@ -37,6 +38,10 @@ class Pool:
                 return connection
         connection.proxy.close()
         raise CancelledError("the fetcher was closed")
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise CancelledError("the fetcher was closed")
 
     def give_back(self, connection: Connection, is_sound: bool) -> None:
         """Keep it for the next blob. One that is not sound (a request is under way in it) is ended instead."""

@@ -1,0 +1,108 @@
+"""What was read of /etc/containers here, as a file for skopeo, whose own reading depends on its age."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import evolve, frozen
+from bootc_containers.names import RegistryName
+from bootc_containers.places import Places
+from bootc_containers.registries import PullSource, Registries, is_listed
+from bootc_containers.registries_file import AUTH_FILES
+
+from bootc.errors import UnsupportedError
+from bootc.image import ImageReference
+
+NO_CREDENTIALS = ("--no-creds",)
+_NO_ENTRIES = "auth.json"
+_HINT = "let the fetcher `registry` fetch it, or keep the entry in /etc/containers/registries.conf"
+
+
+@frozen
+class Handover:
+    """A registries.conf for one image, and the directory with certificates that skopeo would not find."""
+
+    registries: str
+    certificates: Path | None
+    has_helpers: bool
+    """whether registries.conf names programs to ask for credentials"""
+
+    @classmethod
+    def of(cls, reference: ImageReference, places: Places, insecure: Sequence[str]) -> Handover:
+        """Raises PolicyError for what is blocked, UnsupportedError for what skopeo cannot be told."""
+        configuration = Registries.load(places)
+        configuration.require_unambiguous(reference.name)
+        name = RegistryName.parse(reference.name)
+        sources = _sources(configuration, name, reference, insecure)
+        prefix = str(name.repository)
+        for path in _read_by_skopeo(places):
+            # Drop-ins are read after the file that we name, and replace the table of the same prefix.
+            theirs = Registries().with_file(path, is_drop_in=True)
+            if prefix in theirs.registries and _sources(theirs.only(prefix), name, reference, ()) != sources:
+                problem = f"skopeo would follow {path} for {prefix}, although other configuration replaces it"
+                raise UnsupportedError(reference.short, problem, _HINT)
+        return cls(
+            _document(prefix, sources, configuration.helpers),
+            _certificates(places, sources, reference),
+            any(helper != AUTH_FILES for helper in configuration.helpers),
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Put the files into skopeo's directory, unless it is gone because the fetcher was closed."""
+        path = folder / "registries.conf"
+        with suppress(FileNotFoundError):
+            path.write_text(self.registries, encoding="utf-8")
+            (folder / _NO_ENTRIES).write_text("{}")
+        return path
+
+    def flags(self, credentials: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+        """The flags for credentials and certificates."""
+        if self.has_helpers and credentials == NO_CREDENTIALS:
+            credentials = ("--authfile", str(folder / _NO_ENTRIES))  # The helpers, but nobody's files.
+        return (*credentials, "--cert-dir", str(self.certificates)) if self.certificates else credentials
+
+
+def _sources(
+    configuration: Registries, name: RegistryName, reference: ImageReference, insecure: Sequence[str]
+) -> tuple[PullSource, ...]:
+    found = configuration.sources(name, reference.short)
+    return tuple(
+        evolve(source, is_insecure=source.is_insecure or is_listed(source.name.repository.domain, insecure))
+        for source in found
+    )
+
+
+def _document(prefix: str, sources: Sequence[PullSource], helpers: Sequence[str]) -> str:
+    *mirrors, primary = sources
+    lines = [f"credential-helpers = {json.dumps(list(helpers))}", "[[registry]]", f"prefix = {json.dumps(prefix)}"]
+    lines += _endpoint(primary)
+    for mirror in mirrors:
+        lines += ["[[registry.mirror]]", *_endpoint(mirror)]
+    return "\n".join(lines) + "\n"
+
+
+def _endpoint(source: PullSource) -> list[str]:
+    location = json.dumps(str(source.name.repository))
+    return [f"location = {location}", f"insecure = {json.dumps(source.is_insecure)}"]
+
+
+def _read_by_skopeo(places: Places) -> list[Path]:
+    """Drop-ins that skopeo of every age reads."""
+    home = Path(places.environment.get("HOME") or "/root") / ".config/containers"
+    directories = (places.root / "etc/containers/registries.conf.d", home / "registries.conf.d")
+    return [path for directory in directories for path in sorted(directory.glob("*.conf"))]
+
+
+def _certificates(places: Places, sources: Sequence[PullSource], reference: ImageReference) -> Path | None:
+    """The directory that only newer versions of skopeo look into. It can be told of one, for all servers."""
+    domains = dict.fromkeys(source.name.repository.domain for source in sources)
+    found = [places.certificates(domain) for domain in domains]
+    old = ("etc/containers/certs.d", "etc/docker/certs.d", "root/.config/containers/certs.d")
+    new = [path for path in found if path and not any(path.is_relative_to(places.root / base) for base in old)]
+    if new and len(domains) > 1:
+        problem = f"skopeo may not find the certificates in {new[0]}, and several registries serve the image"
+        raise UnsupportedError(reference.short, problem, "let the fetcher `registry` fetch it")
+    return new[0] if new else None
