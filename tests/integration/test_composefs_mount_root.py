@@ -1,6 +1,6 @@
 """The initramfs script on composefs images, with this machine's Linux: what it mounts, and what it refuses.
 
-Linux mounts the image and the overlay for real. Only where fs-verity is measured, the program that measures is a fake one:
+Linux mounts the image and the overlay for real. Where fs-verity is measured, the program that measures is a fake one;
 tests with virtual machines have the real one.
 """
 

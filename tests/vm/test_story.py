@@ -31,6 +31,7 @@ UNMOVED = ["HEAD latest"]
 STORIES = [
     Parts("systemd-boot", "skopeo", "xfs", "ostree"),
     Parts("systemd-boot", "registry", "ext4", "dirimage"),
+    Parts("systemd-boot", "registry", "ext4", "composefs"),
 ]
 
 
