@@ -64,7 +64,7 @@ class OstreeDeployer(Deployer, Pinning):
     def etc(self, deployment: DeploymentId) -> Path:
         found = self._find(load(self._machine), deployment)
         path = directory(self._machine, found) / "etc"
-        if not path.is_dir():
+        if found.is_staged() or not path.is_dir():  # what a staged one has is not merged yet
             raise DeploymentError(f"deployment {deployment} has no /etc before it is made the default")
         return path
 

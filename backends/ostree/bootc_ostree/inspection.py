@@ -8,7 +8,7 @@ from bootc.machine import Machine
 from bootc.storage import Finding
 from bootc_ostree import links, metadata, origin
 from bootc_ostree.glib import GLib, OSTree
-from bootc_ostree.records import describe
+from bootc_ostree.records import describe, installed_boot_files
 from bootc_ostree.sysroot import directory, file_size
 
 
@@ -21,7 +21,8 @@ def check(machine: Machine, sysroot: OSTree.Sysroot) -> Iterator[Finding]:
         if not (root / "usr").is_dir() or not (deployment.is_staged() or (root / "etc").is_dir()):
             yield Finding(name, "the directory of the deployment is not whole", is_fatal=True)
         entry = describe(machine, repo, deployment).entry
-        for path in (entry.kernel, *entry.initramfs):
+        installed = () if deployment.is_staged() else installed_boot_files(deployment)
+        for path in dict.fromkeys((*installed, entry.kernel, *entry.initramfs)):
             if not file_size(machine, path):
                 yield Finding(name, f"{path} is missing or empty", is_fatal=True)
         if not links.exists(machine.sysroot, deployment):

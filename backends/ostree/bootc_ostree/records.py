@@ -131,14 +131,19 @@ def _tree(repo: OSTree.Repo, deployment: OSTree.Deployment) -> Tree | None:
         return None
 
 
+def installed_boot_files(deployment: OSTree.Deployment) -> tuple[PurePosixPath, ...]:
+    """Kernel and initramfs below the sysroot, as ostree's own boot entry names them in /boot."""
+    config = deployment.get_bootconfig()
+    overlays = tuple(config.get_overlay_initrds() or ()) if config else ()
+    names = (_boot_config(deployment, "linux"), _boot_config(deployment, "initrd"), *overlays)
+    return tuple(_BOOT / name.removeprefix("/boot").lstrip("/") for name in names if name)
+
+
 def _boot_files(
     machine: Machine, deployment: OSTree.Deployment, tree: Tree | None
 ) -> tuple[PurePosixPath, tuple[PurePosixPath, ...]]:
     """Kernel and initramfs below the sysroot: in /boot once they are there, before that in the deployment."""
-    config = deployment.get_bootconfig()
-    overlays = tuple(config.get_overlay_initrds() or ()) if config else ()
-    names = (_boot_config(deployment, "linux"), _boot_config(deployment, "initrd"), *overlays)
-    installed = tuple(_BOOT / name.removeprefix("/boot").lstrip("/") for name in names if name)
+    installed = installed_boot_files(deployment)
     if installed and all(file_size(machine, path) for path in installed):
         return installed[0], installed[1:]
     base = relative_directory(deployment)

@@ -126,8 +126,9 @@ class FakeMachine:
         """From now on this process runs in the booted root; the fake machine is at the same place in there."""
         (Path("/run") / "ostree-booted").touch()
         inside = _PLACE / "inside"
-        mounts.mount_surroundings(self.system, inside, ())
-        for path in (_PLACE, self.root, self.system):
+        mounts.mount_surroundings(self.system, inside)
+        mounts.bind(_PLACE, Path(f"{inside}{_PLACE}"), with_mounts=False)
+        for path in (self.root, self.system):
             mounts.bind(path, Path(f"{inside}{path}"))
         self._outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         os.chroot(inside)

@@ -36,17 +36,19 @@ def looks_at_root(arguments: KernelArguments) -> bool:
     return arguments.value(_OSTREE_ARGUMENT) is not None
 
 
-def mount_surroundings(root: Path, at: Path, also: tuple[Path, ...]) -> None:
+def mount_surroundings(root: Path, at: Path) -> None:
     """Mount at `at` a root in which this machine's programs run: its /usr, /proc, /dev, /tmp and what Python needs."""
     at.mkdir(exist_ok=True)
-    Command(("mount", "--rbind", str(root), str(at)), "run as if booted").run()
-    for path in (Path("/usr"), Path("/proc"), Path("/dev"), Path("/run"), Path("/tmp"), *python_directories(), *also):  # noqa: S108
-        Command(("mount", "--rbind", str(path), f"{at}{path}"), "run as if booted").run()
+    bind(root, at)
+    for path in (Path("/usr"), Path("/proc"), Path("/dev"), Path("/run"), Path("/tmp"), *python_directories()):  # noqa: S108
+        bind(path, Path(f"{at}{path}"))
 
 
-def bind(source: Path, at: Path) -> None:
-    """Show a directory or file in another place."""
-    Command(("mount", "--bind", str(source), str(at)), "mount the fake machine's directories").run()
+def bind(source: Path, at: Path, *, with_mounts: bool = True) -> None:
+    """Show a directory or file in another place, with or without what is mounted below it."""
+    Command(
+        ("mount", "--rbind" if with_mounts else "--bind", str(source), str(at)), "mount the fake machine's directories"
+    ).run()
 
 
 def unmount(at: Path) -> None:
