@@ -78,8 +78,8 @@ class Grub(Bootloader, BootCounting):
     def read(self) -> BootMenu:
         """What GRUB will offer. Deployments are named by the directory that their options lead to."""
         block = self._block()
-        entries = (_counted(self._entry(keys), block) for keys in self._found())
-        return BootMenu(tuple(entries), directory=_DIRECTORY)
+        entries = [_counted(self._entry(keys), block) for keys in self._found()]
+        return BootMenu(tuple(sorted(entries, key=lambda entry: entry.tries_left == 0)), directory=_DIRECTORY)
 
     def write(self, menu: BootMenu, tries: int | None = None) -> None:
         kind = Kind.OWN if menu.directory is None else Kind.DIRECTORY
@@ -105,11 +105,13 @@ class Grub(Bootloader, BootCounting):
 
     def count(self, deployment: DeploymentId) -> Count | None:
         block = self._block()
-        return block.count if block and block.deployment == deployment else None
+        return block.count if block and block.deployment == deployment and not block.is_good else None
 
     def mark_good(self, deployment: DeploymentId) -> None:
-        if self.count(deployment):
-            self._esp.remove(grub_config.BLOCK)
+        block = self._block()
+        if block is None or block.deployment != deployment:
+            raise BootloaderError(NAME, f"the boots of {deployment} are not counted", "publish the boot menu first")
+        self._put(grub_config.BLOCK, evolve(block, is_good=True).render())
 
     def _block(self) -> Block | None:
         data = self._machine.esp.read_optional(grub_config.BLOCK) if self._machine.esp else None
@@ -233,6 +235,6 @@ class Grub(Bootloader, BootCounting):
 
 
 def _counted(entry: BootEntry, block: Block | None) -> BootEntry:
-    if block is None or grub_block.key_of(entry) != block.key:
+    if block is None or block.is_good or grub_block.key_of(entry) != block.key:
         return entry
     return evolve(entry, tries_left=block.left, tries_done=block.count.done)

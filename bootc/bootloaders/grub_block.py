@@ -43,6 +43,8 @@ class Block:
     tries: int
     left: int
     problem: str | None = None
+    is_good: bool = False
+    """counted no more; kept so that no later write counts it anew"""
 
     @classmethod
     def parse(cls, data: bytes) -> Block | None:
@@ -52,11 +54,12 @@ class Block:
         try:
             problem = found.get("bootc_problem") or None
             block = cls(
-                found["bootc_key"],
+                found["bootc_key"] or found["bootc_good"],
                 DeploymentId(found["bootc_deployment"]),
                 int(found["bootc_tries"]),
                 int(found["bootc_left"]),
                 problem,
+                not found["bootc_key"],
             )
         except (KeyError, ValueError):
             return None
@@ -71,7 +74,8 @@ class Block:
     def render(self) -> bytes:
         """The file. Raises ValueError if it cannot hold the deployment's name."""
         text = (
-            f"{_HEAD}bootc_key={self.key}\nbootc_left={self.left}\nbootc_tries={self.tries}\n"
+            f"{_HEAD}bootc_key={'' if self.is_good else self.key}\nbootc_good={self.key if self.is_good else ''}\n"
+            f"bootc_left={self.left}\nbootc_tries={self.tries}\n"
             f"bootc_problem={self.problem or ''}\nbootc_deployment={self.deployment}\n"
         )
         data = text.encode(errors="replace")

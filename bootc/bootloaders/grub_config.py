@@ -38,32 +38,33 @@ fi
 _BLS = """\
 blscfg --path ($root){loader}/entries
 """
+# A command goes before a function of its name, so the functions do nothing before the commands are gone.
 _COUNT = """\
 set bootc_block=$prefix/counting
+function linux {{ bootc_start linux "$@"; }}
+function linux16 {{ bootc_start linux16 "$@"; }}
+function bootc_start {{
+  insmod $1
+  for word in "$@"; do
+    if [ "$word" = "bootc.key=$bootc_key" ]; then
+      bootc_try "$@"
+      return $?
+    fi
+  done
+  "$@"
+}}
+function bootc_try {{
+{countdown}
+  else
+    echo "bootc: no boot of this deployment was completed; the one before it is started"
+    return 1
+  fi
+  save_env -f $bootc_block bootc_left
+  set bootc_tried=1
+  "$@" {arguments}
+}}
 if [ -s $bootc_block ]; then load_env -f $bootc_block bootc_key bootc_left; fi
 if [ -n "$bootc_key" -a -f $prefix/$grub_cpu-$grub_platform/linux.mod ]; then
-  function linux {{ bootc_start linux "$@"; }}
-  function linux16 {{ bootc_start linux16 "$@"; }}
-  function bootc_start {{
-    insmod $1
-    for word in "$@"; do
-      if [ "$word" = "bootc.key=$bootc_key" ]; then
-        bootc_try "$@"
-        return $?
-      fi
-    done
-    "$@"
-  }}
-  function bootc_try {{
-{countdown}
-    else
-      echo "bootc: no boot of this deployment was completed; the one before it is started"
-      return 1
-    fi
-    save_env -f $bootc_block bootc_left
-    set bootc_tried=1
-    "$@" {arguments}
-  }}
   if [ "$grub_platform" = pc ]; then rmmod linux16; fi
   rmmod linux
 fi
@@ -119,7 +120,7 @@ def is_counting(config: bytes) -> bool:
 
 def _count() -> str:
     steps = [
-        f'    {"if" if left == 1 else "elif"} [ "$bootc_left" = {left} ]; then set bootc_left={left - 1}'
+        f'  {"if" if left == 1 else "elif"} [ "$bootc_left" = {left} ]; then set bootc_left={left - 1}'
         for left in range(1, grub_block.MOST + 1)
     ]
     return _COUNT.format(countdown="\n".join(steps), arguments=" ".join(counting.ARGUMENTS))

@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve, field, frozen
 
 from bootc import platform
+from bootc.bootloader import Count
 from bootc.bootloaders.systemd_boot import SystemdBoot
 from bootc.deployment import BootEntry, BootMenu, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume, Step, Volume
@@ -279,6 +280,64 @@ def test_an_entry_without_tries_left_comes_last_and_is_kept(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("b", "a"), tries=1)
     assert lab.writes() == []
     assert lab.offered() == ["a", "b"]
+
+
+def test_while_an_entry_is_counted_panics_and_a_dying_init_reboot(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("a"))
+    lab.bootloader.write(lab.menu("b", "a"), tries=3)
+    more = "panic=10 systemd.crash_reboot=yes systemd.crash_action=reboot bootc.counting"
+    assert options(lab) == ["id=b " + more, "id=a"]
+    assert lab.bootloader.read().without_tries() == lab.menu("b", "a")
+    lab.bootloader.mark_good(DeploymentId("b"))
+    assert options(lab) == ["id=b", "id=a"]
+    lab.writes()
+    lab.bootloader.write(lab.menu("b", "a"), tries=3)
+    assert lab.writes() == []
+
+
+def test_the_default_alone_is_counted(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("a"))
+    lab.bootloader.write(lab.menu("c", "b", "a"), tries=2)
+    assert [entry.tries_left for entry in lab.bootloader.read().entries] == [2, None, None]
+
+
+def test_a_count_tells_tries_left_and_done(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("b"), tries=2)
+    boot_once(lab)
+    assert lab.bootloader.count(DeploymentId("b")) == Count(1, 1)
+    boot_once(lab)
+    assert lab.bootloader.count(DeploymentId("b")) == Count(0, 2)
+    lab.bootloader.mark_good(DeploymentId("b"))
+    assert [lab.bootloader.count(DeploymentId(id)) for id in "bx"] == [None, None]
+
+
+def test_at_every_power_cut_while_marking_good_the_entry_is_there_and_is_good_in_the_end(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("a"))
+    lab.bootloader.write(lab.menu("b", "a"), tries=3)
+    boot_once(lab)
+    (counted,) = (name for name in lab.esp.names(ENTRIES) if "+" in name)
+    text = lab.esp.read(ENTRIES / counted)
+    lab.bootloader.mark_good(DeploymentId("b"))
+    lab.esp.replace(ENTRIES / counted, text)  # as if its removal had not come to pass
+    assert lab.bootloader.count(DeploymentId("b")) is None
+    lab.bootloader.write(lab.menu("b", "a"), tries=3)
+    assert [(e.deployment, e.tries_left) for e in lab.bootloader.read().entries] == [("b", None), ("a", None)]
+    assert len(lab.esp.names(ENTRIES)) == 2
+
+
+def test_what_systemd_bless_boot_renamed_gets_its_plain_arguments_back(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("b"), tries=3)
+    (counted,) = lab.esp.names(ENTRIES)
+    lab.esp.rename(ENTRIES / counted, ENTRIES / re.sub(r"\+.*", ".conf", counted))
+    lab.bootloader.write(lab.menu("b"))
+    assert options(lab) == ["id=b"]
+
+
+def options(lab: Lab) -> list[str]:
+    """Of all entries, as they stand on the ESP, the default first."""
+    files = sorted(lab.esp.names(ENTRIES), key=lambda name: -int(re.split(r"[-.+]", name)[2]))
+    lines = "".join(lab.esp.read(ENTRIES / name).decode() for name in files).splitlines()
+    return [line.removeprefix("options ") for line in lines if line.startswith("options ")]
 
 
 def test_marking_an_unknown_deployment_good_is_an_error(lab: Lab) -> None:

@@ -99,7 +99,7 @@ HOUSES = {
 }
 
 
-@pytest.fixture(params=HOUSES.values(), ids=HOUSES)
+@pytest.fixture(params=list(HOUSES.values()), ids=list(HOUSES))
 def house(request: pytest.FixtureRequest) -> House:
     found: House = request.param
     return found
