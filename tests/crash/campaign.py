@@ -142,7 +142,9 @@ class Interrupted:
             if crash.end is End.POWER_CUT:
                 machine.start()
                 self._require(machine, evolve(self.expected, untouched=frozenset(versions[:1])))
-        if not is_bootable or machine.default() != self.scenario.goal:
+        if self.scenario.is_install:
+            machine.is_running = False
+        if self.scenario.is_install or machine.default() != self.scenario.goal:
             (self.scenario.again or self.scenario.run)(machine)
         self.go_on(machine)
         require_clean(volumes, self.left)

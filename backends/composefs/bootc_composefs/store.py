@@ -98,17 +98,22 @@ class ComposefsStore(ImageStore):
         for directory in (INCOMING, CHECKOUTS):
             for name in self._volume.names(directory):
                 self._volume.remove(directory / name)
-        self._remove_objects(records)
+        self._remove_objects()
         return max(0, self._volume.free() - before)
 
     def check(self) -> Iterator[Finding]:
-        """Read every object and compare it with its name; then look whether each image has all that it names."""
+        """Read every object and compare it with its name; then look whether each image has all that it names.
+
+        An object that nothing names is what a power cut left of an import: nothing is lost with it.
+        """
         objects = self._objects()
-        sound = set()
+        sound, named = set(), self._named(objects)
         for object in objects.all():
             self._context.check_cancelled()
             if problem := objects.damage(object):
-                yield Finding(str(objects.path(object)), problem, is_fatal=True)
+                is_needed = named is None or object.digest in named
+                more = "" if is_needed else "; nothing needs it, and the next cleaning removes it"
+                yield Finding(str(objects.path(object)), problem + more, is_fatal=is_needed)
             else:
                 sound.add(object.digest)
         for key in keys(self._volume):
@@ -170,19 +175,30 @@ class ComposefsStore(ImageStore):
         ImageRecord(imported, diff_ids, erofs, len(data)).write(self._volume)
         return imported
 
-    def _remove_objects(self, records: Iterable[ImageRecord]) -> None:
-        """Remove those that no image and no layer names. Where something names unknown ones, all stay."""
-        objects, named = self._objects(), set[bytes]()
-        for record in records:
-            try:
+    def _named(self, objects: Objects) -> set[bytes] | None:
+        """The digests of all objects that an image or a layer names; None if one of them cannot tell."""
+        named = set[bytes]()
+        try:
+            for key in keys(self._volume):
+                record = ImageRecord.read(self._volume, key)
+                if record is None:
+                    continue
                 files = _files(read_tree(record, objects, self._repository.algorithm))
                 named |= {record.erofs.digest, *(object.digest for object in files)}
                 for layer in record.layers:
                     if (data := self._volume.read_optional(_path(layer))) is not None:
                         entries = read_layer_file(data, self._repository.algorithm)
                         named |= {content.digest for _, content in _contents(entries)}
-            except StoreError:
-                return
+        except (StoreError, StateError):
+            return None
+        return named
+
+    def _remove_objects(self) -> None:
+        """Remove those that no image and no layer names. Where something names unknown ones, all stay."""
+        objects = self._objects()
+        named = self._named(objects)
+        if named is None:
+            return
         for object in objects.all():
             if object.digest not in named:
                 objects.remove(object)
