@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from bootc.durable import explain as explain_failure
 from bootc_composefs.failures import VerityBusyError, VerityError, VerityMissingError, VerityUnsupportedError
 
 BLOCK = 4096
@@ -194,7 +195,10 @@ def measure(descriptor: int, path: str = "file") -> tuple[Algorithm, bytes]:
 
 
 def unsupported_reason(directory: Path, algorithm: Algorithm = Algorithm.SHA256) -> str | None:
-    """Why files in this directory cannot have fs-verity; None if they can. Found out with a file that has no name."""
+    """Why files in this directory cannot have fs-verity; None if they can. Found out with a file that has no name.
+
+    Raises NoSpaceError, FileSystemError.
+    """
     shown = str(directory)
     try:
         writable = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -204,7 +208,9 @@ def unsupported_reason(directory: Path, algorithm: Algorithm = Algorithm.SHA256)
         finally:
             os.close(writable)
     except OSError as error:
-        raise VerityError(shown, f"cannot write a file to try fs-verity with: {error.strerror}") from error
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):
+            return "the filesystem has no files without names to try it with, as those with fs-verity do"
+        raise explain_failure(error, shown) from error
     try:
         enable(readable, algorithm, shown)
         measured = measure(readable, shown)

@@ -111,7 +111,7 @@ class Objects:
         if not self.is_sound(object):
             with self._incoming() as (name, descriptor):
                 self._write(name, descriptor, data)
-            self._take(name, object)
+                self._take(name, object)
         return object
 
     def _put_large(self, read: Callable[[int], bytes]) -> Object:
@@ -120,11 +120,11 @@ class Objects:
             while piece := read(_CHUNK):
                 measured.update(piece)
                 self._write(name, descriptor, piece)
-        object = Object.of(measured.digest())
-        if self.is_sound(object):
-            self._volume.remove(INCOMING / os.fsdecode(name))
-        else:
-            self._take(name, object)
+            object = Object.of(measured.digest())
+            if self.is_sound(object):
+                self._volume.remove(INCOMING / os.fsdecode(name))
+            else:
+                self._take(name, object)
         return object
 
     def is_sound(self, object: Object) -> bool:
@@ -226,7 +226,7 @@ class Objects:
         with self._incoming() as (name, descriptor):
             for piece in self.pieces(object):
                 self._write(name, descriptor, piece)
-        self._take(name, object)
+            self._take(name, object)
         with self._opened(object) as descriptor:
             fsverity.enable(descriptor, self._algorithm, str(self._volume.path(self.path(object))))
             if not self._is_protected(descriptor, object):
