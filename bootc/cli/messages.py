@@ -21,7 +21,7 @@ def check_lines(check: Check) -> list[str]:
     if check.image is None:
         return [f"No changes in: {check.reference.short}"]
     news = [f"Update available for: {check.reference.short}", *_image_lines(check.image)]
-    failed = [f"  Failed: {failure_text(check.failure)}"] if check.failure else []
+    failed = [f"  Why: {failure_text(check.failure)}"] if check.failure else []
     return news + failed + layer_difference(check.previous, check.image)
 
 
@@ -61,7 +61,7 @@ def _failed_lines(reference: ImageReference, failure: Failure) -> list[str]:
     return [
         f"Not staged: {reference.short} failed to boot here before",
         f"  Digest: {failure.digest}",
-        f"  Failed: {failure_text(failure)}",
+        f"  Why: {failure_text(failure)}",
         "A newer image will be staged again; --retry-failed stages this one.",
     ]
 

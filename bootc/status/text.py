@@ -64,7 +64,7 @@ def _failed_block(failed: FailedDeployment) -> list[str]:
 def failure_text(failure: Failure | FailedDeployment) -> str:
     """When and why, in one line."""
     kind = failure.kind if isinstance(failure.kind, str) else failure.kind.value
-    what = "not made the default" if kind == FailureKind.FINALIZATION.value else "did not boot"
+    what = "not made the default" if kind == FailureKind.FINALIZATION.value else "failed to boot"
     return f"{what}, {_whole_seconds(failure.time)}: {failure.reason}"
 
 

@@ -36,6 +36,7 @@ DROP_INS = {
 """settings of systemd's own parts"""
 DATA = {
     "initramfs/version": INITRAMFS / "version",
+    "initramfs/dracut/bootc-emergency.service": DRACUT / "bootc-emergency.service",
     "initramfs/dracut/bootc-root.service": DRACUT / "bootc-root.service",
 }
 """what else it is made of"""

@@ -65,7 +65,7 @@ UPDATES = {
         [
             "Not staged: reg.example/os:stable failed to boot here before",
             f"  Digest: {NEW}",
-            "  Failed: did not boot, 2026-01-02T03:04:05Z: none of 3 boots was completed",
+            "  Why: failed to boot, 2026-01-02T03:04:05Z: none of 3 boots was completed",
             "A newer image will be staged again; --retry-failed stages this one.",
         ],
     ),

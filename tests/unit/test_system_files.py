@@ -48,6 +48,7 @@ def test_everything_lands_where_a_distribution_has_it(tmp_path: Path) -> None:
         "usr/lib/bootc/initramfs/version",
         "usr/lib/bootc/install",
         "usr/lib/bootc/kargs.d",
+        "usr/lib/dracut/modules.d/90bootc-root/bootc-emergency.service",
         "usr/lib/dracut/modules.d/90bootc-root/bootc-root.service",
         "usr/lib/dracut/modules.d/90bootc-root/module-setup.sh",
         "usr/lib/systemd/system/basic.target.wants/bootc-finalize-staged.service",

@@ -23,4 +23,8 @@ install() {
     inst_simple "$moddir/bootc-root.service" "$systemdsystemunitdir/bootc-root.service"
     mkdir -p "$initdir$systemdsystemunitdir/initrd-root-fs.target.wants"
     ln -s ../bootc-root.service "$initdir$systemdsystemunitdir/initrd-root-fs.target.wants/bootc-root.service"
+    # Whatever fails in the initramfs ends in emergency.target.
+    inst_simple "$moddir/bootc-emergency.service" "$systemdsystemunitdir/bootc-emergency.service"
+    mkdir -p "$initdir$systemdsystemunitdir/emergency.target.wants"
+    ln -s ../bootc-emergency.service "$initdir$systemdsystemunitdir/emergency.target.wants/bootc-emergency.service"
 }
