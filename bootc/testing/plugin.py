@@ -6,7 +6,9 @@ of a suite is missing, and runs tests in processes of their own where the suite 
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bootc", "conformance of bootc plugins")
     for kind in ("backend", "fetcher", "bootloader"):
         group.addoption(f"--bootc-{kind}", metavar="NAME", help=f"run the conformance suite on this installed {kind}")
+    group.addoption(
+        "--bootc-deviations", metavar="FILE", help="the ledger of a plugin that is named: TEST = REASON (TOML)"
+    )
     group.addoption("--bootc-no-skip", action="store_true", help="any skip but of an undeclared capability fails")
 
 
@@ -41,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MODULES] = modules
     for kind in ("backend", "fetcher", "bootloader"):
         setattr(selected, kind, config.getoption(f"--bootc-{kind}"))
+    ledger = config.getoption("--bootc-deviations")
+    selected.deviations = tomllib.loads(Path(ledger).read_text()) if ledger else {}
 
 
 # ---------------------------------------------------------------- collection

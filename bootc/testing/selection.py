@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import define
+from collections.abc import Mapping
+
+from attrs import define, field
 
 
 @define
@@ -12,6 +14,8 @@ class Selection:
     backend: str | None = None
     fetcher: str | None = None
     bootloader: str | None = None
+    deviations: Mapping[str, str] = field(factory=dict)
+    """name of a test to the reason, from the file that was named"""
 
 
 selected = Selection()

@@ -7,10 +7,11 @@ import pytest
 
 from bootc.testing.bootloader import BootloaderSuite
 from bootc.testing.fetcher import FetcherSuite
+from bootc.testing.storage import StorageBackendSuite
 from bootc.testing.suite import ConformanceSuite
 
 CONTRACTS = Path(__file__).parents[2] / "docs/contracts"
-SUITES = {"bootloader": BootloaderSuite, "fetcher": FetcherSuite}
+SUITES = {"bootloader": BootloaderSuite, "fetcher": FetcherSuite, "storage": StorageBackendSuite}
 
 
 @pytest.mark.parametrize(("name", "suite"), SUITES.items(), ids=SUITES.keys())
