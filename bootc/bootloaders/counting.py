@@ -1,18 +1,30 @@
 """What the kernel command line holds beyond an entry's own arguments while the entry's boots are counted.
 
 A panic, and an init that dies, then end in a reboot, which is the next try: `panic=` (seconds, kernel-parameters),
-`systemd.crash_reboot` (systemd before 256) and `systemd.crash_action=` (since). `bootc.counting` is for our own units
-and for the script in the initramfs.
+`systemd.crash_reboot` (systemd before 256) and `systemd.crash_action=` (since). So does emergency mode, which would
+wait for somebody: in an initramfs every failure ends there, even if nothing of ours is in it. systemd since 256 takes
+units from credentials on the command line (systemd.system-credentials(7)). `bootc.counting` is for our own units and
+for the script in the initramfs.
 """
 
 from __future__ import annotations
+
+import base64
 
 from attrs import evolve
 
 from bootc.deployment import BootEntry, KernelArguments
 
 FLAG = "bootc.counting"
-ARGUMENTS = ("panic=10", "systemd.crash_reboot=yes", "systemd.crash_action=reboot", FLAG)
+_EMERGENCY = b"[Unit]\nDefaultDependencies=no\nSuccessAction=reboot-force\n[Service]\nType=oneshot\n"
+_CREDENTIAL = f"systemd.extra-unit.emergency.service:{base64.b64encode(_EMERGENCY).decode()}"
+ARGUMENTS = (
+    "panic=10",
+    "systemd.crash_reboot=yes",
+    "systemd.crash_action=reboot",
+    f"systemd.set_credential_binary={_CREDENTIAL}",
+    FLAG,
+)
 """they stand at the end of the command line, in this order"""
 
 

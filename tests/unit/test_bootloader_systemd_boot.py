@@ -285,7 +285,11 @@ def test_an_entry_without_tries_left_comes_last_and_is_kept(lab: Lab) -> None:
 def test_while_an_entry_is_counted_panics_and_a_dying_init_reboot(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("a"))
     lab.bootloader.write(lab.menu("b", "a"), tries=3)
-    more = "panic=10 systemd.crash_reboot=yes systemd.crash_action=reboot bootc.counting"
+    unit = (
+        "W1VuaXRdCkRlZmF1bHREZXBlbmRlbmNpZXM9bm8KU3VjY2Vzc0FjdGlvbj1yZWJvb3QtZm9yY2UKW1NlcnZpY2VdClR5cGU9b25lc2hvdAo="
+    )
+    credential = f"systemd.set_credential_binary=systemd.extra-unit.emergency.service:{unit}"
+    more = f"panic=10 systemd.crash_reboot=yes systemd.crash_action=reboot {credential} bootc.counting"
     assert options(lab) == ["id=b " + more, "id=a"]
     assert lab.bootloader.read().without_tries() == lab.menu("b", "a")
     lab.bootloader.mark_good(DeploymentId("b"))
