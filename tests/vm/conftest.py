@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import RegistryServer
+from tests.vm.disks import keep_mounts_apart
 from tests.vm.story import build_image
 
 
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_long(pytestconfig: pytest.Config) -> bool:
     """Whether --long is given."""
     return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def own_mounts() -> None:
+    """For tests that mount disks."""
+    keep_mounts_apart()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootc.host.mounts import unshare_mounts
+
 ESP, ROOT = "EFI-SYSTEM", "root"
 _UNREPLAYED = {"ext4": "ro,noload", "xfs": "ro,norecovery,nouuid", "btrfs": "ro"}
 """how to mount a filesystem as a boot loader reads it, which knows no journal"""
@@ -117,6 +119,18 @@ def _keys(text: str) -> dict[str, str]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def keep_mounts_apart() -> None:
+    """From here on, what this process mounts is seen by its children only, and it holds nothing that others mount.
+
+    Every bootc that runs beside this one takes a copy of all mounts that it sees, and a disk stays mounted as long.
+    """
+    unshare_mounts()
+    listed = subprocess.run(["findmnt", "-rno", "SOURCE,TARGET"], check=True, capture_output=True, text=True).stdout
+    for source, _, target in (line.partition(" ") for line in listed.splitlines()):
+        if source.startswith("/dev/loop"):
+            subprocess.run(["umount", "--lazy", target], check=True)
 
 
 def examine(sysroot: Path) -> dict[str, Any]:

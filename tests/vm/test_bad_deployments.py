@@ -19,7 +19,7 @@ from tests.vm.disks import Disk
 from tests.vm.machine import MachineError, VirtualMachine
 from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_power, host
 
-pytestmark = [pytest.mark.vm, pytest.mark.root]
+pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
 
 TRIES = 1
 PATIENCE = 900.0

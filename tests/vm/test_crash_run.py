@@ -31,7 +31,7 @@ from tests.vm.machine import VirtualMachine
 from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_power, version
 from tests.vm.write_log import Moment, Replay, read_entries
 
-pytestmark = [pytest.mark.vm, pytest.mark.root]
+pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
 
 PAIRS = [
     Parts("grub", "registry", "xfs", "ostree"),
