@@ -42,7 +42,7 @@ def test_damage_is_an_error_and_a_damaged_image_falls_back(
             machine.start()
             machine.wait_up()
             assert booted(machine) == first
-            assert "FsVerity: Enforced" in story.in_guest(machine, "bootc status --verbose")
+            assert "FsVerity: Enforced" in story.in_guest(machine, "bootc status --format humanreadable --verbose")
             assert host(machine)["status"]["booted"]["composefs"]["missingVerityAllowed"] is False
             assert "verity=require" in machine.run("findmnt -no OPTIONS /").out
             assert machine.run(f"less --version > /dev/null; echo x >> {VICTIM}", check=False).rc
@@ -74,7 +74,7 @@ def install_inside(story: Story, registry: RegistryServer, second: Path) -> None
     with closing_power(VirtualMachine(story.disk, story.folder / "machine", more_disks=[second])) as machine:
         machine.start()
         machine.wait_up()
-        assert "FsVerity: Not Enforced" in story.in_guest(machine, "bootc status --verbose")
+        assert "FsVerity: Not Enforced" in story.in_guest(machine, "bootc status --format humanreadable --verbose")
         machine.write_file("/etc/bootc/config.d/70-verity.toml", REQUIRE)
         install = "bootc --backend composefs install to-disk --wipe --bootloader systemd-boot"
         source = f"--source-imgref docker://10.0.2.2:{registry.port}/{NAME} /dev/vdb"
