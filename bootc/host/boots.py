@@ -31,13 +31,13 @@ def last_words(stores: tuple[Path, ...] = PSTORES) -> str | None:
     return newest[1] if newest else None
 
 
-def waited_for() -> str:
+def waited_for(systemctl: str = "systemctl") -> str:
     """Units that failed, and jobs that are not done, as systemd names them."""
     parts = []
-    failed = [words[0] for words in _lines("systemctl", "list-units", "--failed", "--plain", "--no-legend")]
+    failed = [words[0] for words in _lines(systemctl, "list-units", "--failed", "--plain", "--no-legend")]
     if failed:
         parts.append(f"failed: {_few(failed)}")
-    jobs = [words[1] for words in _lines("systemctl", "list-jobs", "--no-legend") if words[-1] == "running"]
+    jobs = [words[1] for words in _lines(systemctl, "list-jobs", "--no-legend") if words[-1] == "running"]
     waiting = [unit for unit in jobs if unit != _OWN]
     if waiting:
         parts.append(f"still waited for: {_few(waiting)}")

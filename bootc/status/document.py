@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bootc.deployment import Deployment, DeploymentId
+from bootc.state import Failure
 from bootc.status.model import CachedUpdate, Entry, FailedDeployment, Host, ImageStatus, UsrOverlay
 from bootc.status.text import printable_json
 
@@ -20,9 +21,11 @@ def host_document(
     *,
     cached_updates: Mapping[DeploymentId, CachedUpdate] | None = None,
     is_read_only: bool = False,
+    failures: Sequence[Failure] = (),
 ) -> Document:
     """The document for a system with these deployments, in boot order; none of them: no bootc host."""
-    return dump_host(Host.of(deployments, cached_updates=cached_updates or {}, is_read_only=is_read_only))
+    cached = cached_updates or {}
+    return dump_host(Host.of(deployments, cached_updates=cached, is_read_only=is_read_only, failures=failures))
 
 
 def to_json(document: Document) -> str:

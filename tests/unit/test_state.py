@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,11 +14,13 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bootc.deployment import BootEntry, Deployment, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
 from bootc.image import Digest, Image, ImageReference, ImageSummary, parse_time
 from bootc.machine import Firmware, Machine
-from bootc.state import Features, State, System, find_system
+from bootc.state import Boots, Failure, FailureKind, Features, State, System, find_system
+from bootc.state.boots import Note, Record
 
 DIRECTORY = PurePosixPath("ostree/bootc")
 SYSTEM = System(
@@ -356,3 +360,97 @@ def test_touching_changes_the_time_of_the_directory(state: State) -> None:
         os.utime(path, (1, 1))
         touch()
         assert path.stat().st_mtime > 1
+
+
+# ---------------------------------------------------------------- boots
+
+
+def failure(number: int, kind: FailureKind = FailureKind.BOOT) -> Failure:
+    return Failure(kind, DeploymentId(f"d.{number}"), digest(number), REFERENCE, "no init", "2026-01-02T03:04:05Z")
+
+
+RECORD = Record(DeploymentId("t.0"), Note(DeploymentId("t.0"), "failed: sshd.service"), (failure(1), failure(2)))
+
+
+@pytest.fixture
+def boots(tmp_path: Path) -> Boots:
+    machine = Machine(DirectoryVolume(tmp_path), DIRECTORY)
+    return State.of(machine).boots
+
+
+def test_a_record_of_boots_reads_back_and_an_absent_one_is_empty(boots: Boots) -> None:
+    assert boots.read() == Record()
+    boots.write(RECORD)
+    assert boots.read() == RECORD
+    boots.write(Record())
+    assert boots.read() == Record()
+
+
+def test_an_equal_record_is_not_written(boots: Boots, tmp_path: Path) -> None:
+    boots.write(Record())
+    assert not (tmp_path / DIRECTORY / "boots.json").exists()
+
+
+def test_what_a_newer_version_wrote_is_kept(boots: Boots, tmp_path: Path) -> None:
+    path = tmp_path / DIRECTORY / "boots.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"later": 1}))
+    boots.write(RECORD)
+    assert json.loads(path.read_text())["later"] == 1
+
+
+_WITHOUT_REASON = {"kind": "boot", "deployment": "d", "time": "t"}
+DAMAGED = {
+    "empty": "",
+    "a list": "[]",
+    "trial": '{"trial": 3}',
+    "note": '{"note": 1}',
+    "failures": '{"failures": 1}',
+    "a failure": '{"failures": [1]}',
+    "reason": json.dumps({"failures": [_WITHOUT_REASON]}),
+    "kind": json.dumps({"failures": [{**_WITHOUT_REASON, "reason": "r", "kind": "other"}]}),
+    "digest": json.dumps({"failures": [{**_WITHOUT_REASON, "reason": "r", "digest": "x"}]}),
+    "image": json.dumps({"failures": [{**_WITHOUT_REASON, "reason": "r", "image": "x"}]}),
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_of_boots_is_an_error_and_is_replaced(boots: Boots, tmp_path: Path, text: str) -> None:
+    path = tmp_path / DIRECTORY / "boots.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(StateError, match=r"boots\.json: damaged"):
+        boots.read()
+    boots.write(RECORD)
+    assert boots.read() == RECORD
+
+
+@given(JSON)
+def test_no_content_of_the_record_breaks_the_reader(document: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder, suppress(StateError):
+        Path(folder, "boots.json").write_text(json.dumps(document))
+        Boots(DirectoryVolume(Path(folder)), PurePosixPath(), lambda: None).read()
+
+
+def test_few_failures_are_kept_one_for_each_deployment() -> None:
+    record = Record()
+    for number in range(20):
+        record = record.with_failure(failure(number)).with_failure(failure(number))
+    assert record.failures == tuple(map(failure, range(12, 20)))
+
+
+def test_a_failure_ends_the_trial_and_a_complete_boot_ends_the_failures_of_what_it_follows() -> None:
+    other = evolve(failure(3), reference=ImageReference.of("example.com/other:1"))
+    record = Record(DeploymentId("d.2"), failures=(failure(1), other)).with_failure(failure(2))
+    assert (record.trial, record.failure(digest(2))) == (None, failure(2))
+    entry = BootEntry(DeploymentId("d.4"), "", "", PurePosixPath("k"), (), KernelArguments())
+    good = Deployment(entry.deployment, "default", None, REFERENCE, KernelArguments(), None, entry)
+    assert record.with_completed(good).failures == (failure(1), other, failure(2))
+    assert record.with_trial(good.id, digest(4)).with_completed(good) == Record(failures=(other,))
+
+
+def test_who_installs_a_failed_image_again_clears_its_record() -> None:
+    record = Record(failures=(failure(1), failure(2), failure(2, FailureKind.FINALIZATION)))
+    again = record.with_trial(DeploymentId("n.0"), digest(2))
+    assert again == Record(DeploymentId("n.0"), None, (failure(1), failure(2, FailureKind.FINALIZATION)))
+    assert again.with_finalized().failures == (failure(1),)

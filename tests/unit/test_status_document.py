@@ -13,6 +13,7 @@ from attrs import evolve
 from bootc.deployment import BootEntry, Deployment, DeploymentId, KernelArguments
 from bootc.errors import ConfigError
 from bootc.image import Digest, ImageReference, ImportedImage, canonical_json
+from bootc.state import Failure, FailureKind
 from bootc.status import CachedUpdate, Host, dump_host, host_document, parse_host, to_json, to_yaml
 from bootc.status.model import utc_time
 from tests.unit.status_documents import A, B, document, entry, image, ostree, reference
@@ -102,6 +103,26 @@ def test_other_deployments_appear_only_if_there_are_some() -> None:
     assert host_document((BOOTED, other))["status"]["otherDeployments"] == [shown_entry(B, "0", pinned=True)]
 
 
+FAILURES = (
+    Failure(FailureKind.FINALIZATION, DeploymentId("c.0"), None, None, "no space", "2026-01-01T00:00:00Z"),
+    Failure(FailureKind.BOOT, DeploymentId("b.0"), Digest.parse(B), REFERENCE, "no init", "2026-01-02T00:00:00Z"),
+)
+
+
+def test_what_failed_is_a_field_of_ours_and_appears_only_if_something_did() -> None:
+    assert "failedDeployments" not in host_document((BOOTED,))["status"]
+    assert host_document((BOOTED,), failures=FAILURES)["status"]["failedDeployments"] == [
+        {
+            "kind": "boot", "deployment": "b.0", "imageDigest": B, "reason": "no init",
+            "image": {"image": "reg.example/os:stable", "transport": "registry"}, "time": "2026-01-02T00:00:00Z",
+        },
+        {
+            "kind": "finalization", "deployment": "c.0", "imageDigest": None, "reason": "no space",
+            "image": None, "time": "2026-01-01T00:00:00Z",
+        },
+    ]  # fmt: skip
+
+
 def test_a_queued_rollback_reverses_the_boot_order() -> None:
     host = host_document((OLD, BOOTED))
     assert (host["spec"]["bootOrder"], host["status"]["rollbackQueued"]) == ("rollback", True)
@@ -180,6 +201,7 @@ def test_what_is_written_can_be_read_back() -> None:
     host = host_document(
         (STAGED, booted, OLD, evolve(OLD, id=DeploymentId("x"), stateroot="elsewhere")),
         cached_updates={BOOTED.id: CachedUpdate(summary(B, "2"), REFERENCE)},
+        failures=FAILURES,
     )
     assert dump_host(parse_host(host)) == host
 
@@ -208,6 +230,7 @@ def test_old_documents_are_read(old: dict[str, Any]) -> None:
         (document({"bootOrder": "never"}), "host document: spec.bootOrder: must be one of default, rollback"),
         (document(booted={"pinned": "yes"}), "host document: status.booted.pinned: must be true or false"),
         (document(otherDeployments={}), "host document: status.otherDeployments: must be a list"),
+        (document(failedDeployments=3), "host document: status.failedDeployments: must be a list"),
         (document(otherDeployments=[3]), "host document: status.otherDeployments[0]: must be a mapping"),
         (document(usrOverlay={"accessMode": 1}), "host document: status.usrOverlay.accessMode: must be a string"),
     ],

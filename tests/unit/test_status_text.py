@@ -85,6 +85,34 @@ CASES = {
         |        Digest: {A} (amd64)
         """,
     ),
+    "after a fall-back": (
+        document(
+            booted=entry(image(version="1")),
+            failedDeployments=[
+                {
+                    "kind": "boot",
+                    "deployment": "b.0",
+                    "image": reference(),
+                    "imageDigest": B,
+                    "reason": "no\x1b init",
+                    "time": "2026-01-02T03:04:05Z",
+                },
+                {"kind": "finalization", "deployment": "c.0", "reason": "no space", "time": "2026-01-01T00:00:00.5Z"},
+            ],
+        ),
+        f"""
+        |● Booted image: reg.example/os:stable
+        |        Digest: {A} (amd64)
+        |       Version: 1
+        |
+        |  Failed image: reg.example/os:stable
+        |        Digest: {B}
+        |           Why: failed to boot, 2026-01-02T03:04:05Z: no\\x1b init
+        |
+        |  Failed deployment: c.0
+        |                Why: not made the default, 2026-01-01T00:00:00Z: no space
+        """,
+    ),
     "pinned, with others": (
         document(
             booted=entry(image(version="2"), pinned=True),
