@@ -34,8 +34,8 @@ def make_first(images: Images, tries: int) -> str:
 
 
 def make_good(images: Images) -> str:
-    """A later image that boots."""
-    return images.derive(FIRST, GOOD, "2", {"usr/lib/good": File(b"")})
+    """A later image that boots, with an initramfs of its own."""
+    return images.derive(FIRST, GOOD, "2", _own_kernel(images, ""))
 
 
 def make_bad(images: Images, name: str, backend: str) -> str:
@@ -60,7 +60,7 @@ def _init_that_exits(images: Images, backend: str) -> Files:
 
 def _never_complete(images: Images, backend: str) -> Files:
     """The check has no end; waiting for it is made short."""
-    timer = b"[Timer]\nOnBootSec=\nOnBootSec=60s\n"
+    timer = b"[Timer]\nOnBootSec=\nOnBootSec=40s\n"
     return {**_health_check("/usr/bin/sleep infinity"), f"{UNITS}/bootc-boot-late.timer.d/50-test.conf": File(timer)}
 
 
@@ -70,7 +70,9 @@ def _unhealthy(images: Images, backend: str) -> Files:
 
 def _health_check(command: str) -> Files:
     """As our documentation says: required by boot-complete.target, and ordered before it."""
-    unit = f"[Unit]\nBefore=boot-complete.target\n[Service]\nType=oneshot\nExecStart={command}\n"
+    unit = (
+        f"[Unit]\nDefaultDependencies=no\nBefore=boot-complete.target\n[Service]\nType=oneshot\nExecStart={command}\n"
+    )
     return {
         f"{UNITS}/test-health.service": File(unit.encode()),
         f"{UNITS}/boot-complete.target.requires/test-health.service": Link("../test-health.service"),
@@ -86,7 +88,7 @@ def _no_module(images: Images, backend: str) -> Files:
     return _longer_initramfs(images, cpio({f"{UNITS}/{unit}": "/dev/null"}))
 
 
-def _own_kernel(images: Images, backend: str) -> Files:
+def _own_kernel(images: Images, _backend: str) -> Files:
     """Another initramfs, though it does the same: so the boot loader gets a kernel that no other deployment starts."""
     return _longer_initramfs(images, bytes(_ALIGNMENT))
 

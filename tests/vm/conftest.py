@@ -13,31 +13,29 @@ from tests.servers import RegistryServer
 from tests.vm.disks import keep_mounts_apart
 from tests.vm.story import build_image
 
+LEFT_OUT = ("matrix", "long")
+"""marks of tests that run only when they are asked for, by an option of the same name"""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the usual run leaves out."""
     group = parser.getgroup("virtual machines")
-    group.addoption("--matrix", action="store_true", help="also what is marked `matrix`: every pair, every kind")
-    group.addoption("--long", action="store_true", help="crash runs look at every moment, not at a sample")
+    group.addoption("--matrix", action="store_true", help="also every pair of parts, with every kind of failure")
+    group.addoption("--long", action="store_true", help="also crash runs that look at every moment of an update")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Our own marker."""
-    config.addinivalue_line("markers", "matrix: left out unless --matrix is given")
+    """Our own markers."""
+    for mark in LEFT_OUT:
+        config.addinivalue_line("markers", f"{mark}: left out unless --{mark} is given")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --matrix, a choice in which each backend and each kind of failure occurs."""
-    if not config.getoption("--matrix"):
-        left_out = [item for item in items if item.get_closest_marker("matrix")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.fixture
-def is_long(pytestconfig: pytest.Config) -> bool:
-    """Whether --long is given."""
-    return bool(pytestconfig.getoption("--long"))
+    """What is left is a choice in which each backend and each kind of failure occurs."""
+    marks = [mark for mark in LEFT_OUT if not config.getoption(f"--{mark}")]
+    left_out = [item for item in items if any(map(item.get_closest_marker, marks))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

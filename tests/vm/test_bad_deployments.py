@@ -1,11 +1,13 @@
 """Updates that do not boot: without anyone's help the old system is back, and it knows what failed.
 
-Several kinds of failure follow one another on one machine, as bad releases would; then comes a good one.
+Several kinds of failure follow one another on one machine, as bad releases would; then comes a good one, and the power
+is cut while it becomes the default (`crash_run.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from tests.servers import RegistryServer
 from tests.vm import bad_images
 from tests.vm.bad_images import Kind
+from tests.vm.crash_run import Looker, Recorder, look_around_the_switch
 from tests.vm.derived import Images
 from tests.vm.disks import Disk
 from tests.vm.machine import MachineError, VirtualMachine
@@ -50,10 +53,13 @@ def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
     images = Images(image_layout)
     first = bad_images.make_first(images, TRIES)
     story = Story(tmp_path, image_layout, parts, Teller())
-    with closing_power(VirtualMachine(story.disk, tmp_path / "machine")) as machine:
-        with story.teller.step("version 1 is installed and boots"):
-            registry.push(image_layout, bad_images.FIRST, NAME)
-            story.install(registry)
+    with story.teller.step("version 1 is installed"):
+        registry.push(image_layout, bad_images.FIRST, NAME)
+        story.install(registry)
+    recorder = Recorder(tmp_path / "start.img", tmp_path / "writes.log")
+    with closing_power(VirtualMachine(story.disk, tmp_path / "machine", write_log=recorder.log)) as machine:
+        with story.teller.step("it boots"):
+            recorder.begin(story.disk)
             machine.start()
             machine.wait_up()
             assert booted(machine) == first
@@ -66,21 +72,37 @@ def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
             with story.teller.step(f"an update fails: {kind}"):
                 bad = bad_images.make_bad(images, kind, parts.backend)
                 registry.push(image_layout, kind, NAME)
-                fail(story, machine, first, bad, bad_images.KINDS[kind])
-        with story.teller.step("a good update boots"):
-            good = bad_images.make_good(images)
+                fail(story, machine, recorder, first, Bad(bad, bad_images.KINDS[kind]))
+        with story.teller.step("a good update is staged and made the default"):
+            bad_images.make_good(images)
             registry.push(image_layout, bad_images.GOOD, NAME)
-            succeed(story, machine, good)
-    assert [name for name in entries(story.disk, parts) if "+" in name] == []
+            recorder.mark(machine)
+            assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
+            recorder.mark(machine)
+            machine.poweroff()
+    looker = Looker(recorder.finish(images, story.disk), parts, tmp_path)
+    with story.teller.step("the power is cut at moments of it"):
+        (moment,) = look_around_the_switch(looker)
+    with story.teller.step("right after it is the default"):
+        succeed(story, looker.disk(moment), images.digest(bad_images.GOOD))
 
 
-def fail(story: Story, machine: VirtualMachine, old: str, bad: str, kind: Kind) -> None:
+@dataclass(frozen=True)
+class Bad:
+    """An update that fails."""
+
+    digest: str
+    kind: Kind
+
+
+def fail(story: Story, machine: VirtualMachine, recorder: Recorder, old: str, bad: Bad) -> None:
     """Update to an image that does not boot, and wait for the old one to be back."""
     starts = firmware_starts(machine)
     assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
-    if kind.damages_kernel:
+    if bad.kind.damages_kernel:
         machine.poweroff()
         Disk(story.disk, story.parts.filesystem).truncate_kernel(story.folder / "root")
+        recorder.begin(story.disk)
         machine.start()
     else:
         machine.ask_reboot()
@@ -89,25 +111,27 @@ def fail(story: Story, machine: VirtualMachine, old: str, bad: str, kind: Kind) 
     machine.run("systemctl start bootc-boot-completed.service")
     failed = host(machine)["status"]["failedDeployments"][0]
     story.teller.say(f"    {failed}")
-    assert (failed["kind"], failed["imageDigest"]) == ("boot", bad)
-    assert kind.reason in failed["reason"]
+    assert (failed["kind"], failed["imageDigest"]) == ("boot", bad.digest)
+    assert bad.kind.reason in failed["reason"]
     assert "failed to boot" in machine.run("bootc status --format humanreadable").out
     check_units(machine)
-    assert bad in story.in_guest(machine, "bootc upgrade")
+    assert bad.digest in story.in_guest(machine, "bootc upgrade")
     assert host(machine)["status"]["staged"] is None
 
 
-def succeed(story: Story, machine: VirtualMachine, good: str) -> None:
-    """Update to an image that boots; that nothing failed before it is told by its counter and by the status."""
-    starts = firmware_starts(machine)
-    assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
-    machine.reboot()
-    assert booted(machine) == good
-    assert firmware_starts(machine) - starts == 1
-    machine.run("systemctl start bootc-boot-completed.service")
-    assert "failedDeployments" not in host(machine)["status"]
-    check_units(machine)
-    machine.poweroff()
+def succeed(story: Story, disk: Disk, good: str) -> None:
+    """The good update boots at its first try, and what failed before it is past."""
+    with closing_power(VirtualMachine(disk.path, story.folder / "good")) as machine:
+        machine.start()
+        machine.wait_up()
+        assert booted(machine) == good
+        assert firmware_starts(machine) == 1
+        assert "bootc.counting" in machine.run("cat /proc/cmdline").out
+        machine.run("systemctl start bootc-boot-completed.service")
+        assert "failedDeployments" not in host(machine)["status"]
+        check_units(machine)
+        machine.poweroff()
+    assert counted(disk, story.parts) == []
 
 
 def wait_for(machine: VirtualMachine, digest: str) -> None:
@@ -133,8 +157,8 @@ def firmware_starts(machine: VirtualMachine) -> int:
     return machine.serial_log.read_bytes().count(b"BdsDxe: starting ")
 
 
-def entries(disk: Path, parts: Parts) -> list[str]:
-    """The names of systemd-boot's entries."""
+def counted(disk: Disk, parts: Parts) -> list[str]:
+    """The names of systemd-boot's entries that have a counter."""
     if parts.bootloader != "systemd-boot":
         return []
-    return Disk(disk, parts.filesystem).fat("mdir", "-b", "::/loader/entries").decode().split()
+    return [name for name in disk.fat("mdir", "-b", "::/loader/entries").decode().split() if "+" in name]
