@@ -223,7 +223,7 @@ def test_the_record_of_a_layer_is_written_when_its_objects_are_on_the_disk(tmp_p
     store.bring([layer("one", A), layer("two", B)])
     names = [(step.name, step.paths[-1]) for step in steps if step.name in ("rename", "syncfs")]
     kinds = [name if name == "syncfs" else path.split("/")[1] for name, path in names]
-    assert kinds == ["objects", "syncfs", "layers"] * 2 + ["objects", "syncfs", "images"]
+    assert kinds == ["objects", "objects", "objects", "syncfs", "layers", "layers", "images"]
 
 
 def test_the_tree_comes_out_as_the_layers_say(store: Store, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Storage backend composefs: contents as objects named by their fs-verity digests, and an EROFS image for each tree.
 
-`layout` tells what lies where. `store` makes of layers `objects`, files of entries (`layer_file`), a tree (`build`,
-`tree`) and its image (`erofs`); `image_tree` and `checkout` read it back without mounting anything. `deployer` and
-`images` are what is this backend's own in the deployments of `bootc.roots`; `repository` is what was decided once.
+`layout` tells what lies where. `importing` makes of layers `objects`, files of entries (`layer_file`), a tree (`build`,
+`tree`) and its image (`erofs`); `store` keeps them; `image_tree` and `checkout` read them back without mounting.
+`deployer` and `images` are what is this backend's own in the deployments of `bootc.roots`; `repository` is what was
+decided once.
 """
 
 from __future__ import annotations

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath
 
 from attrs import evolve
 
-from bootc.labels import Policy
+from bootc.roots.trees.labelling import label_of
 from bootc.storage import Tree
 from bootc_composefs.tree import Directory, HardLink, mode_of, walk
 
@@ -16,10 +15,10 @@ _LABEL = b"security.selinux"
 
 def label(root: Directory, files: Tree) -> None:
     """Label all nodes; without a policy nothing changes. `files` are the same tree, to read the policy from."""
-    policy = Policy.load(lambda path: files.read_optional(PurePosixPath(path)))
-    if policy is None:
+    context_of = label_of(files)
+    if context_of is None:
         return
     for path, node in walk(root):
-        if not isinstance(node, HardLink) and (context := policy.label(os.fsdecode(path), mode_of(node))):
+        if not isinstance(node, HardLink) and (context := context_of(os.fsdecode(path), mode_of(node))):
             xattrs = {**node.attributes.xattrs, _LABEL: context.encode() + b"\0"}
             node.attributes = evolve(node.attributes, xattrs=xattrs)

@@ -38,6 +38,8 @@ class Objects:
         self._volume, self._algorithm, self._has_verity = volume, algorithm, has_verity
         self._present: dict[str, set[str]] | None = None
         self._sound: set[bytes] = set()
+        self.unsettled = 0
+        """bytes that were written since they were last brought to the disk"""
         self._directories: set[bytes] = set()
         self._number, self._prefix = 0, secrets.token_hex(4).encode()
         self._objects_at = os.fsencode(volume.path(OBJECTS)) + b"/"
@@ -139,6 +141,7 @@ class Objects:
     def settle(self, objects: Collection[Object]) -> None:
         """Bring all to the disk, and give fs-verity to these where the filesystem can. Raises VerityError."""
         self._volume.sync()
+        self.unsettled = 0
         if self._has_verity and self._protect(objects):
             self._volume.sync()
 
@@ -185,6 +188,7 @@ class Objects:
 
     def _write(self, name: bytes, descriptor: int, data: bytes) -> None:
         self._step("write", INCOMING, name, data=data)
+        self.unsettled += len(data)
         done = os.write(descriptor, data)
         while done < len(data):
             done += os.write(descriptor, memoryview(data)[done:])
