@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import tempfile
@@ -77,9 +78,7 @@ class Images:
     def kernel_folder(self, tag: str) -> str:
         """`usr/lib/modules/VERSION` of the image's one kernel."""
         for layer in self._manifest(tag)["layers"]:
-            argv = ["tar", "--list", "--gzip", f"--file={self._blob(layer['digest'])}"]
-            names = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
-            for name in names:
+            for name in _names(self._blob(layer["digest"])):
                 if name.endswith("/vmlinuz"):
                     return str(PurePosixPath(name).parent)
         raise FileNotFoundError(f"{tag} has no kernel")
@@ -90,6 +89,19 @@ class Images:
 
     def _blob(self, digest: str) -> Path:
         return self.layout / "blobs/sha256" / digest.partition(":")[2]
+
+
+@functools.cache
+def _member(blob: Path, path: str) -> bytes:
+    """A file of a layer; empty if it has none of that name. Blobs are named by their content and never change."""
+    argv = ["tar", "--extract", "--gzip", "--to-stdout", f"--file={blob}", f"./{path}", path]
+    return subprocess.run(argv, capture_output=True, check=False).stdout
+
+
+@functools.cache
+def _names(blob: Path) -> tuple[str, ...]:
+    argv = ["tar", "--list", "--gzip", f"--file={blob}"]
+    return tuple(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines())
 
 
 def _write(tree: Path, path: PurePosixPath, file: File | Link) -> None:
