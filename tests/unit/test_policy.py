@@ -268,7 +268,7 @@ REFUSED = {
     "docker://quay.io/a/b:bad": r"rejected by policy \(docker quay.io/a/b:bad\)",
     "docker://quay.io.evil/a": r"rejected by policy \(docker\)",
     "docker://both.example/a": r"rejected by policy \(docker both.example\)",
-    "docker://signed.example/a": r"requires signedBy \(docker signed.example\), which cannot be verified yet",
+    "docker://signed.example/a": r"requires signedBy \(docker signed.example\), which cannot be verified here",
     "oci:/srv/bad/os": r"rejected by policy \(oci /srv/bad\)",
     "oci:/srvx": r"rejected by policy \(default\)",
     "dir:/srv": r"rejected by policy \(default\)",

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
 
 from bootc.errors import PolicyError
 from bootc.image import ImageReference
+from bootc_containers.places import Places
 from bootc_containers.policy_file import Requirement, parse
 from bootc_containers.policy_scopes import policy_transport, scopes
+from bootc_containers.verification import ACCEPT, REJECT, Decision
 
-ACCEPT = "insecureAcceptAnything"
-REJECT = "reject"
 _UPSTREAM_REFUSAL = f"containers-policy.json specifies a default of `{ACCEPT}`; refusing usage"
 
 
 @frozen
 class Policy:
-    """One policy file. Only `insecureAcceptAnything` can accept an image so far; what needs a signature is refused."""
+    """One policy file."""
 
     path: Path
     """where it was read, so that a child process can be told to use the same file"""
@@ -33,7 +32,9 @@ class Policy:
     @classmethod
     def load(cls, root: Path = Path("/")) -> Policy:
         """The one file that counts. Raises PolicyError if there is none or it is not valid."""
-        candidates = list(_candidates(root))
+        places = Places(root)
+        explicit = places.variable("CONTAINERS_POLICY_JSON")
+        candidates = (explicit,) if explicit else places.main("policy.json")
         for path in candidates:
             try:
                 data = path.read_bytes()
@@ -46,20 +47,26 @@ class Policy:
         looked = ", ".join(str(path) for path in candidates)
         raise PolicyError(looked, "no signature policy found", "install a policy.json; see containers-policy.json(5)")
 
-    def require(self, reference: ImageReference) -> str:
-        """Which requirement accepts the image, as text for the record. Raises PolicyError if none does."""
+    def decide(self, reference: ImageReference) -> Decision:
+        """What the policy wants of an image. Raises PolicyError if nothing could make it acceptable."""
         if reference.signature is not None and reference.signature != "containerPolicy":
             raise PolicyError(reference.display, f"signatures by {reference.signature!r} are not supported")
         where, requirements = self._applying(reference)
         if reference.signature is not None:
             self._require_signatures(reference, where, requirements)
-        for requirement in requirements:
-            if requirement.type == REJECT:
-                raise PolicyError(reference.display, f"rejected by policy ({where})", f"see {self.path}")
-            if requirement.type != ACCEPT:
-                problem = f"the policy requires {requirement.type} ({where}), which cannot be verified yet"
-                raise PolicyError(reference.display, problem, f"see {self.path}")
-        return f"{ACCEPT} ({where})"
+        if any(requirement.type == REJECT for requirement in requirements):
+            raise PolicyError(reference.display, f"rejected by policy ({where})", f"see {self.path}")
+        return Decision.of(reference, where, requirements, self.path)
+
+    def require(self, reference: ImageReference) -> str:
+        """As `decide`, where no signatures can be read: the verdict, or PolicyError if one is needed."""
+        decision = self.decide(reference)
+        if decision.needs_signatures:
+            kinds = " and ".join(dict.fromkeys(r.type for r in decision.requirements if r.type != ACCEPT))
+            problem = f"the policy requires {kinds} ({decision.where}), which cannot be verified here"
+            hint = f"see {self.path}; the fetcher `registry` verifies signatures"
+            raise PolicyError(reference.display, problem, hint)
+        return decision.verdict
 
     def _applying(self, reference: ImageReference) -> tuple[str, tuple[Requirement, ...]]:
         transport = policy_transport(reference)
@@ -77,14 +84,3 @@ class Policy:
             raise PolicyError(reference.display, _UPSTREAM_REFUSAL, hint)
         if all(requirement.type in (ACCEPT, REJECT) for requirement in requirements):
             raise PolicyError(reference.display, f"the policy that applies ({where}) requires no signature", hint)
-
-
-def _candidates(root: Path) -> Iterator[Path]:
-    if root == Path("/"):
-        override = os.environ.get("CONTAINERS_POLICY_JSON")
-        if override:
-            yield Path(override)
-            return
-        yield Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "containers/policy.json"
-    yield root / "etc/containers/policy.json"
-    yield root / "usr/share/containers/policy.json"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from bootc.errors import PolicyError, ProtocolError
 from bootc.manifest import strict_json
+from bootc_containers.identity import check_form
 
 _PATH_TRANSPORTS = ("dir", "oci", "oci-archive")
 _GPG_KEYS = ("keyPath", "keyPaths", "keyData")
@@ -26,6 +29,13 @@ _FIELDS: Mapping[str, Mapping[str, type]] = {
         **dict.fromkeys(("keyPaths", "keyDatas", "rekorPublicKeyPaths", "rekorPublicKeyDatas"), list),
         **dict.fromkeys(("fulcio", "pki", "signedIdentity"), dict),
     },
+}
+_CERTIFICATES: Mapping[str, tuple[str, ...]] = {
+    "fulcio": ("caPath", "caData", "oidcIssuer", "subjectEmail"),
+    "pki": (
+        *("caRootsPath", "caRootsData", "caIntermediatesPath", "caIntermediatesData"),
+        *("subjectEmail", "subjectHostname"),
+    ),
 }
 _IDENTITIES: Mapping[str, tuple[str, ...]] = {
     "matchExact": (),
@@ -103,10 +113,20 @@ def _requirement(value: object) -> Requirement:
             raise ValueError(f"{name} of {kind} has the wrong type")
         if isinstance(item, list) and not (item and all(isinstance(part, str) for part in item)):
             raise ValueError(f"{name} of {kind} is not a list of names")
+        if name.endswith(("Data", "Datas")):
+            _check_data(name, item if isinstance(item, list) else [item])
     _CHECKS.get(kind, _nothing_more)(fields)
     if "signedIdentity" in fields:
         _check_identity(fields["signedIdentity"])
     return Requirement(kind, fields)
+
+
+def _check_data(name: str, texts: Sequence[Any]) -> None:
+    for text in texts:
+        try:
+            base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"{name} is not valid base64") from error
 
 
 def _check_signed_by(fields: Mapping[str, Any]) -> None:
@@ -118,8 +138,19 @@ def _check_signed_by(fields: Mapping[str, Any]) -> None:
 
 def _check_sigstore(fields: Mapping[str, Any]) -> None:
     sources = ("keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki")
-    if sum(name in fields for name in sources) != 1:
-        raise ValueError(f"sigstoreSigned needs exactly one of {', '.join(sources)}")
+    logs = ("rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas")
+    count = sum(name in fields for name in logs)
+    if sum(name in fields for name in sources) != 1 or count > 1:
+        raise ValueError(
+            f"sigstoreSigned needs exactly one of {', '.join(sources)}, and at most one of {', '.join(logs)}"
+        )
+    if ("fulcio" in fields and not count) or ("pki" in fields and count):
+        raise ValueError("sigstoreSigned needs Rekor's key with fulcio, and cannot have one with pki")
+    for name, known in _CERTIFICATES.items():
+        if name in fields:
+            _only(fields[name], set(known))
+            if not all(isinstance(value, str) for value in fields[name].values()):
+                raise ValueError(f"{name} holds something that is no text")
 
 
 def _check_base_layer(fields: Mapping[str, Any]) -> None:
@@ -146,6 +177,7 @@ def _check_identity(value: object) -> None:
     _only(fields, set(names))
     if not all(isinstance(fields.get(name), str) for name in names):
         raise ValueError(f"identity {kind} needs {' and '.join(names)}")
+    check_form(str(kind), fields)
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -31,9 +31,9 @@ def scopes(reference: ImageReference, root: Path = Path("/")) -> tuple[str, ...]
     """Its identity, then each wider scope, without the transport's `""`. Raises ReferenceError or PolicyError."""
     match reference.transport:
         case "registry":
-            return tuple(_docker(reference.name))
+            return tuple(docker_scopes(reference.name))
         case "docker-daemon":
-            return () if re.fullmatch(_DIGEST, reference.name) else tuple(_docker(reference.name))
+            return () if re.fullmatch(_DIGEST, reference.name) else tuple(docker_scopes(reference.name))
         case "oci" | "oci-archive":
             return tuple(_directories(reference.name.partition(":")[0]))
         case "dir":
@@ -44,7 +44,8 @@ def scopes(reference: ImageReference, root: Path = Path("/")) -> tuple[str, ...]
             return ()
 
 
-def _docker(name: str) -> Iterator[str]:
+def docker_scopes(name: str) -> Iterator[str]:
+    """Those of an image in a registry."""
     repository, tag, digest = _expanded(name)
     yield f"{repository}@{digest}" if digest else f"{repository}:{tag or 'latest'}"
     yield from _parents(repository)

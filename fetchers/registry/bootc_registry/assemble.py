@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -14,6 +14,9 @@ from bootc.platform import Platform
 
 Load = Callable[[Descriptor], bytes]
 """Fetches what a descriptor names, at most MANIFEST_LIMIT bytes; it is verified here."""
+
+Accept = Callable[[Sequence[bytes]], str]
+"""The policy's verdict on an image, told the manifests that lead to it; raises PolicyError."""
 
 
 @frozen
@@ -26,11 +29,12 @@ class Document:
 
 
 def assemble(
-    reference: ImageReference, top: Document, platform: Platform, load_manifest: Load, load_blob: Load, verdict: str
+    reference: ImageReference, top: Document, platform: Platform, load_manifest: Load, load_blob: Load, accept: Accept
 ) -> Image:
-    """Choose the platform's manifest, and read the config. Raises FetchError."""
+    """Choose the platform's manifest, have it accepted, and read the config. Raises FetchError."""
     source = reference.short
     document, manifest = _descend(top, platform, load_manifest, source)
+    verdict = accept((top.data, document.data))
     config = load_verified(manifest.config, load_blob, source)
     contents = diff_ids(config, manifest, source)
     layers = tuple(Layer(layer, content, layer) for layer, content in zip(manifest.layers, contents, strict=True))

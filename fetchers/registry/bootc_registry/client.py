@@ -12,7 +12,7 @@ from bootc_containers.credentials import Credentials
 
 from bootc.errors import AuthenticationError, NetworkError, ProtocolError
 from bootc.events import Notice, Report
-from bootc_registry.challenge import Challenge, parse_challenges
+from bootc_registry.challenge import parse_challenges
 from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Answer, Http
 from bootc_registry.options import RegistryOptions
@@ -73,7 +73,10 @@ class RegistryClient:
             self._http.done(answer)
 
     def send(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
-        """One try; the answer can have any status. Give it to `done`. Raises FetchError or Interruption."""
+        """One try; the answer can have any status. Give it to `done`. Raises FetchError or Interruption.
+
+        A path that begins with a slash is not below the repository.
+        """
         self.check()
         for _ in range(_LOGINS):
             used = self._authorizer.header()
@@ -96,7 +99,8 @@ class RegistryClient:
     def _redirected(self, method: str, path: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
         """Follow redirects by hand: only the registry itself may see the authorization."""
         own = {**headers, "Authorization": authorization} if authorization else headers
-        answer = self._own(method, f"/v2/{self._repository.path}/{path}", own)
+        whole = path if path.startswith("/") else f"/v2/{self._repository.path}/{path}"
+        answer = self._own(method, whole, own)
         for _ in range(_HOPS):
             self._show_warning(answer)
             if answer.status not in _REDIRECTS:
@@ -160,14 +164,23 @@ class RegistryClient:
         challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         answer.discard()
         self._http.done(answer)
-        self._authorizer.learn(challenges or self._ping(), used)
+        if not challenges:
+            challenges = parse_challenges(self._ping().get("WWW-Authenticate", ""))
+        self._authorizer.learn(challenges, used)
 
-    def _ping(self) -> tuple[Challenge, ...]:
-        """The challenges of the base address, for registries whose other 401s hold none."""
+    def offers_signatures(self) -> bool:
+        """Whether the registry keeps simple signatures by an interface of its own (OpenShift's extension)."""
+        tries = self.tries()
+        while True:
+            with tries.one():
+                return self._ping().get("X-Registry-Supports-Signatures") == "1"
+
+    def _ping(self) -> Mapping[str, str]:
+        """The headers of the base address: for registries whose other 401s hold no challenge, and for extensions."""
         answer = self._own("GET", "/v2/", {})
         answer.discard()
         self._http.done(answer)
-        return parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+        return answer.headers
 
     def _show_warning(self, answer: Answer) -> None:
         """Tell the user once what the registry wants to say (distribution specification, warnings)."""

@@ -5,26 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from bootc_containers.auth import CredentialSources
+from bootc_containers.lookaside import SignatureConfiguration
 from bootc_containers.names import RegistryName
 from bootc_containers.places import Places
 from bootc_containers.policy import Policy
 from bootc_containers.registries import PullSource, Registries
+from bootc_containers.signatures import NoSignatures
+from bootc_containers.verification import Decision
 
 from bootc.fetcher import Fetcher, Peek, Source
 from bootc.hookspec import Context
 from bootc.image import Digest, ImageReference
 from bootc.platform import Platform
 from bootc_registry import layout, registry_source
+from bootc_registry.assemble import Accept
 from bootc_registry.client import RegistryClient
 from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
 from bootc_registry.registry_source import Place
+from bootc_registry.signature_store import RegistrySignatures
 from bootc_registry.waiting import Waiting
 
 
@@ -41,14 +46,15 @@ class RegistryFetcher(Fetcher, Peek):
 
     @contextmanager
     def resolve(self, reference: ImageReference, platform: Platform) -> Iterator[Source]:
-        """The policy is asked before anything is fetched."""
-        verdict = Policy.load(self._root).require(reference)
+        """The policy is asked before anything is fetched, and again once the manifests are known."""
+        decision = Policy.load(self._root).decide(reference)
         if reference.transport == "registry":
             places = self._places(reference)
-            yield registry_source.resolve(places, reference, platform, verdict, self._context.report)
+            accept = partial(self._acceptance, decision)
+            yield registry_source.resolve(places, reference, platform, accept, self._context.report)
             return
         with layout.open_layout(reference) as opened:
-            yield layout.resolve(opened, reference, platform, verdict)
+            yield layout.resolve(opened, reference, platform, decision)
 
     def peek(self, reference: ImageReference) -> Digest | None:
         """No request at all for a reference by digest, and for files."""
@@ -71,6 +77,13 @@ class RegistryFetcher(Fetcher, Peek):
         explicit = Path(self._options.authfile) if self._options.authfile else None
         podman, helpers = self._options.podman_credentials, self._registries.helpers
         return CredentialSources(explicit, podman, self._root, helpers=helpers)
+
+    def _acceptance(self, decision: Decision, place: Place) -> Accept:
+        if not decision.needs_signatures:
+            return partial(decision.verify, store=NoSignatures())
+        configuration = SignatureConfiguration.load(Places(self._root))
+        store = RegistrySignatures(place.client, place.name, self._http, configuration)
+        return partial(decision.verify, store=store)
 
     def _is_insecure(self, authority: str) -> bool:
         return self._options.is_insecure(authority) or self._registries.is_insecure(authority)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from attrs import frozen
+from bootc_containers.signatures import MOST_SIGNATURES, SIGNATURE_LIMIT, Signature, parse_stored
+from bootc_containers.verification import Decision
 
 from bootc.errors import IntegrityError, NotFoundError, ProtocolError, UnsupportedError
 from bootc.fetcher import Readable, Source
@@ -50,6 +53,10 @@ class Layout(ABC):
     def load_blob(self, descriptor: Descriptor) -> bytes:
         """Not verified yet."""
         return self.files.read(self.blob_name(descriptor.digest), MANIFEST_LIMIT, self.source)
+
+    def signatures(self, digest: Digest) -> Iterable[Signature]:
+        """Those of the manifest with this digest, unverified. OCI layouts have none."""
+        return ()
 
 
 class OciLayout(Layout):
@@ -121,6 +128,16 @@ class SkopeoDirectory(Layout):
     def manifest_name(self, digest: Digest) -> str:
         return f"{self.blob_name(digest)}.manifest.json"
 
+    def signatures(self, digest: Digest) -> Iterable[Signature]:
+        """The files `signature-N`, those of other manifests than the first with its digits in front."""
+        prefix = "" if digest == self.peek() else f"{self.blob_name(digest)}."
+        for number in range(1, MOST_SIGNATURES + 1):
+            try:
+                data = self.files.read(f"{prefix}signature-{number}", SIGNATURE_LIMIT, self.source)
+            except NotFoundError:
+                return
+            yield parse_stored(data, self.source)
+
 
 @frozen(slots=False)
 class LayoutSource(Source):
@@ -159,8 +176,9 @@ def open_layout(reference: ImageReference) -> Iterator[Layout]:
         yield layout
 
 
-def resolve(layout: Layout, reference: ImageReference, platform: Platform, verdict: str) -> LayoutSource:
-    """Choose the platform's manifest, and read the config. Raises FetchError."""
+def resolve(layout: Layout, reference: ImageReference, platform: Platform, decision: Decision) -> LayoutSource:
+    """Choose the platform's manifest, have the policy accept it, and read the config. Raises FetchError."""
     top = layout.top(platform)
-    image = assemble(reference, top, platform, layout.load_manifest, layout.load_blob, verdict)
+    accept = partial(decision.verify, store=layout)
+    image = assemble(reference, top, platform, layout.load_manifest, layout.load_blob, accept)
     return LayoutSource(image, layout)

@@ -16,7 +16,7 @@ from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import ACCEPTED, MANIFEST_LIMIT
 from bootc.platform import Platform
-from bootc_registry.assemble import Document, assemble, require_digest
+from bootc_registry.assemble import Accept, Document, assemble, require_digest
 from bootc_registry.blobs import BlobReader, FailoverReader
 from bootc_registry.client import RegistryClient
 from bootc_registry.exchange import Answer
@@ -49,13 +49,17 @@ class RegistrySource(Source):
 
 
 def resolve(
-    places: Sequence[Place], reference: ImageReference, platform: Platform, verdict: str, report: Report
+    places: Sequence[Place],
+    reference: ImageReference,
+    platform: Platform,
+    accept: Callable[[Place], Accept],
+    report: Report,
 ) -> RegistrySource:
     """From the first place that has it: one request for the manifest, one more for that of the platform if it was an
-    index, one for the config. Raises FetchError."""
+    index, one for the config. What the policy does not accept there is not looked for elsewhere. Raises FetchError."""
 
     def attempt(place: Place) -> RegistrySource:
-        image = _resolve(place, reference, platform, verdict)
+        image = _resolve(place, reference, platform, accept(place))
         return RegistrySource([other.client for other in places[places.index(place) :]], image)
 
     return _first(places, attempt, report)
@@ -86,7 +90,7 @@ def _first(places: Sequence[Place], attempt: Callable[[Place], T], report: Repor
         raise type(error)(error.reference, "; mirror ".join((error.problem, *problems)), error.hint) from error
 
 
-def _resolve(place: Place, reference: ImageReference, platform: Platform, verdict: str) -> Image:
+def _resolve(place: Place, reference: ImageReference, platform: Platform, accept: Accept) -> Image:
     client, name = place.client, place.name
 
     def load_manifest(descriptor: Descriptor) -> bytes:
@@ -100,7 +104,7 @@ def _resolve(place: Place, reference: ImageReference, platform: Platform, verdic
     if name.digest is not None:
         require_digest(top.data, name.digest, client.source)
         top = Document(top.data, top.media_type, name.digest)
-    return assemble(reference, top, platform, load_manifest, load_blob, verdict)
+    return assemble(reference, top, platform, load_manifest, load_blob, accept)
 
 
 def _peek(place: Place) -> Digest:
