@@ -125,6 +125,7 @@ class Grub(Bootloader, BootCounting):
         if tries and new and key and self.uncounted() is None:
             if present is None or present.key != key:
                 block = Block(key, new.deployment, min(tries, grub_block.MOST), min(tries, grub_block.MOST))
+                self._esp.make_directories(grub_config.FOLDER)
                 self._put(grub_config.BLOCK, block.render())
         elif present and present.key not in map(grub_block.key_of, (*menu.prepared, *menu.entries)):
             self._esp.remove(grub_config.BLOCK)
