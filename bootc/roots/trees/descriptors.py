@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from attrs import frozen
+
 from bootc.layers import Entry, EntryKind
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,6 +62,36 @@ class Directories:
         """Close all: what their paths mean has changed."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+@frozen
+class Found:
+    """A name in a directory."""
+
+    name: bytes
+    inode: int
+    is_directory: bool
+    is_file: bool
+
+
+def scan(directory: int) -> list[Found]:
+    """What is in a directory now, by name. Of a descriptor that was open before, btrfs (Linux 6.5 and later) shows only
+    what was there when it was opened, so another is opened."""
+    descriptor = os.open(b".", OPEN_DIRECTORY, dir_fd=directory)
+    try:
+        with os.scandir(descriptor) as entries:
+            found = [
+                Found(
+                    os.fsencode(entry.name),
+                    entry.inode(),
+                    entry.is_dir(follow_symlinks=False),
+                    entry.is_file(follow_symlinks=False),
+                )
+                for entry in entries
+            ]
+    finally:
+        os.close(descriptor)
+    return sorted(found, key=lambda one: one.name)
 
 
 def by_descriptor(directory: int, name: bytes) -> bytes:

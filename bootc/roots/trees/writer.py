@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from bootc.durable import DirectoryVolume, explain
 from bootc.errors import FileSystemError
 from bootc.layers import Content, Entry, EntryKind, printable
-from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor
+from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor, scan
 from bootc.roots.trees.labelling import Label
 from bootc.roots.trees.sharing import Sharing, Twin, write_all
 
@@ -182,16 +182,12 @@ class TreeWriter:
 
     def _clear(self, path: bytes) -> None:
         """Remove what lower layers have in a directory and below, and leave what this layer brought."""
-        directory = self._made.open(path)
-        for name in map(os.fsencode, os.listdir(directory)):
-            child = path + b"/" + name if path else name
+        for found in scan(self._made.open(path)):
+            child = path + b"/" + found.name if path else found.name
             if child not in self._own:
                 self._remove(self._made.open(path), child)
-            elif child in self._directories and self._is_directory(path, name):
+            elif child in self._directories and found.is_directory:
                 self._clear(child)
-
-    def _is_directory(self, parent: bytes, name: bytes) -> bool:
-        return stat.S_ISDIR(os.stat(name, dir_fd=self._made.open(parent), follow_symlinks=False).st_mode)
 
     def _remove(self, directory: int, path: bytes) -> None:
         """Remove a path with all below it; it may be absent. `directory` is its parent, and not open afterwards."""
@@ -238,20 +234,17 @@ class TreeWriter:
 
     def _complete(self, path: bytes, directory: int, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
         """One directory, contents first."""
-        with os.scandir(directory) as found:
-            entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
-        for entry in entries:
-            name = os.fsencode(entry.name)
-            child = path + b"/" + name if path else name
-            if entry.is_dir(follow_symlinks=False):
-                opened = os.open(name, OPEN_DIRECTORY, dir_fd=directory)
+        for found in scan(directory):
+            child = path + b"/" + found.name if path else found.name
+            if found.is_directory:
+                opened = os.open(found.name, OPEN_DIRECTORY, dir_fd=directory)
                 try:
                     yield from self._complete(child, opened, label)
                 finally:
                     os.close(opened)
             else:
                 self._label(child, directory, label)
-                if entry.is_file(follow_symlinks=False) and (digest := self._digests.get(entry.inode())):
+                if found.is_file and (digest := self._digests.get(found.inode)):
                     yield child, digest
         self._complete_self(path, directory, label)
 
