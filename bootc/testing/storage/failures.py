@@ -18,6 +18,7 @@ from bootc.image import Layer
 from bootc.testing.child import ChildError, in_child
 from bootc.testing.fakes import MIB, FakeImage, FakeLayer, os_image
 from bootc.testing.storage.base import StorageSuite
+from bootc.testing.storage.damage import files_with, remove, replace
 from bootc.testing.storage.keeping import ballast
 from bootc.testing.storage.system import System
 from bootc.testing.suite import clause
@@ -26,24 +27,6 @@ from bootc.testing.trees import difference, read
 _MARKED = b"".join(b"%d: content that no other file has\n" % number for number in range(3000))
 _LARGE = 10_000
 _SMALL = 96 * MIB
-
-
-def files_with(root: Path, content: bytes) -> Iterator[Path]:
-    """Regular files below a directory with this content."""
-    for directory, _, names in os.walk(root):
-        for name in names:
-            path = Path(directory, name)
-            if not path.is_symlink() and path.stat().st_size == len(content) and path.read_bytes() == content:
-                yield path
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Another file in place of one, with the same metadata: as damage on the disk shows."""
-    copy = path.with_name(f"{path.name}.damaged")
-    copy.write_bytes(content)
-    shutil.copystat(path, copy)
-    os.chown(copy, path.stat().st_uid, path.stat().st_gid)
-    copy.rename(path)
 
 
 class Full(StorageSuite):
@@ -103,7 +86,7 @@ class Damage(StorageSuite):
     def test_a_missing_file_is_found(self, system: System) -> None:
         system.install("1", FakeLayer().file("usr/lib/marked", _MARKED))
         for path in list(files_with(system.machine.root, _MARKED)):
-            path.unlink()
+            remove(path)
         assert [finding for finding in system.reopen().store.check() if finding.is_fatal]
 
     @clause("S12.5")
@@ -118,12 +101,14 @@ class Damage(StorageSuite):
     @clause("S12.6")
     def test_what_an_interrupted_import_left_is_not_trusted(self, system: System) -> None:
         system.initialize()
-        image = os_image("1", FakeLayer().file("usr/lib/marked", _MARKED), FakeLayer().file("usr/lib/last", b"l"))
+        image = os_image("1", ballast(MIB // 4), FakeLayer().file("usr/lib/last", b"l"))
         streams, before = image.streams(), set(_large_files(system.machine.root))
         streams.during = lambda layer: _end_at(layer, image)
         with pytest.raises(ChildError):
             in_child(lambda: system.store.import_image(image.image, streams))
-        for path in set(_large_files(system.machine.root)) - before:
+        left = set(_large_files(system.machine.root)) - before
+        assert left, "nothing was left to be damaged: a finished layer must be"
+        for path in left:
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             replace(path, bytes(content))
