@@ -55,4 +55,4 @@ class ObjectError(StoreError):
     """An object is missing, or its content is not what its name says."""
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem, "the next import of an image that has it brings it back")
+        super().__init__(path, problem, "remove it; the next import of an image that has it brings it back")

@@ -10,14 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from bootc.durable import DirectoryVolume
-from bootc.errors import StoreError
 from bootc.roots import ImageTree
-from bootc_composefs import fsverity
 from bootc_composefs.checkout import checked_out
-from bootc_composefs.erofs import read_image
-from bootc_composefs.fsverity import Algorithm
 from bootc_composefs.objects import Objects
-from bootc_composefs.records import ImageRecord, path_of
 from bootc_composefs.tree import Child, Directory, File, HardLink, Node, Object, Symlink
 
 _SMALL = 4 << 20
@@ -77,13 +72,3 @@ class ComposefsTree(ImageTree):
                 raise FileNotFoundError(str(path))
             found = child
         return found.target if isinstance(found, HardLink) else found
-
-
-def read_tree(record: ImageRecord, objects: Objects, algorithm: Algorithm) -> Directory:
-    """The tree in an image's EROFS image, which is compared with its digest. Raises StoreError."""
-    with objects.open(record.erofs) as file:
-        data = file.read()
-    if fsverity.digest_of(data, algorithm) != record.erofs.digest:
-        hint = "run the command again: the image is made anew"
-        raise StoreError(str(path_of(record.image.key)), "its EROFS image is damaged", hint)
-    return read_image(data).root

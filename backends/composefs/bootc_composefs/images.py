@@ -13,7 +13,8 @@ from bootc.image import ImportedImage
 from bootc.roots import DeploymentRecord, Images
 from bootc.state import find_system
 from bootc.system.initramfs import IMAGE_ARGUMENT, ComposefsRoot
-from bootc_composefs.image_tree import ComposefsTree, read_tree
+from bootc_composefs.assembly import read_tree, tree_of
+from bootc_composefs.image_tree import ComposefsTree
 from bootc_composefs.layout import LAYOUT, OBJECTS
 from bootc_composefs.objects import Objects
 from bootc_composefs.records import ImageRecord, path_of
@@ -42,7 +43,8 @@ class ComposefsImages(Images):
         if key not in self._trees:
             algorithm = self._repository.algorithm
             objects = Objects(self._volume, algorithm)
-            self._trees[key] = ComposefsTree(read_tree(self._record(key), objects, algorithm), objects, self._volume)
+            root = tree_of(self._record(key), objects, algorithm, self._volume)
+            self._trees[key] = ComposefsTree(root, objects, self._volume)
         return self._trees[key]
 
     @contextmanager

@@ -5,10 +5,8 @@ Layers are recorded together, many small ones or a large one: each record costs 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
-from pathlib import PurePosixPath
-from typing import TypeAlias
 
 from bootc.durable import DirectoryVolume
 from bootc.errors import BootcError
@@ -17,21 +15,15 @@ from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
 from bootc.layers import Content as LayerContent
 from bootc.layers import Entry, EntryKind, read_layer
-from bootc.layers.flatten import flatten
 from bootc.storage import LayerStreams
-from bootc_composefs import build, labelling
+from bootc_composefs.assembly import assemble, contents, files_of, path_of_layer
 from bootc_composefs.collector import paused_collector
-from bootc_composefs.erofs import make_image
 from bootc_composefs.failures import LayerFileError
-from bootc_composefs.image_tree import ComposefsTree
-from bootc_composefs.layer_file import read_layer_file, write_layer
-from bootc_composefs.layout import LAYERS
+from bootc_composefs.layer_file import Entries, read_layer_file, write_layer
 from bootc_composefs.objects import Objects
 from bootc_composefs.records import ImageRecord
 from bootc_composefs.repository import Repository
-from bootc_composefs.tree import Content, Directory, File, Object, walk
-
-Entries: TypeAlias = list[tuple[Entry, Content | None]]
+from bootc_composefs.tree import Content, Directory, Object
 
 INLINE = 64
 """bytes up to which contents lie in the image itself, as mkcomposefs has it"""
@@ -58,7 +50,7 @@ class Import:
                 if layer.diff_id not in layers:
                     layers[layer.diff_id] = self._kept(layer) or self._bring(layer, streams)
             self._context.check_cancelled()
-            root, data = self._assemble([layers[layer.diff_id] for layer in image.layers])
+            root, data = assemble([layers[layer.diff_id] for layer in image.layers], self._objects, self._volume)
             erofs = self._objects.put_bytes(data)
             self._record((erofs, *self._demanded(root)))
         except BaseException:
@@ -79,7 +71,7 @@ class Import:
             entries = read_layer_file(data, self._repository.algorithm) if data is not None else None
         except LayerFileError:
             return None
-        if entries is None or any(self._objects.size(content) != entry.size for entry, content in contents(entries)):
+        if entries is None or any(self._objects.size(content) != size for size, content in contents(entries)):
             return None
         return entries
 
@@ -107,32 +99,7 @@ class Import:
             self._volume.replace(path_of_layer(layer.diff_id), lines)
             self._context.report(LayerImported(str(layer.descriptor.digest)))
 
-    # ------------------------------------------------------------ the image
-
-    def _assemble(self, layers: Collection[Entries]) -> tuple[Directory, bytes]:
-        with paused_collector():
-            root = build.from_layers(flatten(layers))
-            labelling.label(root, ComposefsTree(root, self._objects, self._volume))
-            return root, make_image(root)
-
     def _demanded(self, root: Directory) -> Collection[Object]:
         """Objects that must get fs-verity now. Without the demand, those that are there already stay as they came: an
         update's work is to grow with what changed, not with the image."""
         return files_of(root) if self._repository.is_verity_required else ()
-
-
-def path_of_layer(diff_id: Digest) -> PurePosixPath:
-    """Where the file of a layer lies."""
-    return LAYERS / diff_id.hex
-
-
-def contents(entries: Entries) -> Iterator[tuple[Entry, Object]]:
-    """Those whose contents are objects."""
-    return ((entry, content) for entry, content in entries if isinstance(content, Object))
-
-
-def files_of(root: Directory) -> dict[Object, int]:
-    """The objects of a tree, each with the size of its content."""
-    return {
-        node.content: node.size for _, node in walk(root) if isinstance(node, File) and isinstance(node.content, Object)
-    }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from bootc.layers import Entry, EntryKind
 from bootc.layers.entry import NO_XATTRS
@@ -21,6 +22,9 @@ from bootc_composefs.escapes import ABSENT, escape, escape_xattr, unescape
 from bootc_composefs.failures import LayerFileError
 from bootc_composefs.fsverity import Algorithm
 from bootc_composefs.tree import Content, Object
+
+Entries: TypeAlias = list[tuple[Entry, Content | None]]
+"""with the content of files"""
 
 _IMPLIED = b"i"
 _KINDS = {kind.value: kind for kind in EntryKind} | {_IMPLIED: EntryKind.DIRECTORY}
@@ -35,7 +39,7 @@ def write_layer(entries: Iterable[tuple[Entry, Content | None]], algorithm: Algo
     yield b"end %s\n" % measured.hexdigest().encode()
 
 
-def read_layer_file(data: bytes, algorithm: Algorithm) -> list[tuple[Entry, Content | None]]:
+def read_layer_file(data: bytes, algorithm: Algorithm) -> Entries:
     """The entries. Raises LayerFileError for what was not written just so."""
     end = data.rfind(b"\n", 0, -1) + 1
     if data[end:] != b"end %s\n" % hashlib.sha256(data[:end]).hexdigest().encode():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from bootc.errors import BootcError, StateError, StoreError
 from bootc.hookspec import Context
 from bootc.image import Image, ImportedImage, Layer
 from bootc.roots import Sysroot
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
-from bootc_composefs.image_tree import read_tree
+from bootc_composefs.assembly import contents, files_of, path_of_layer, read_tree, reassemble, tree_of
 from bootc_composefs.images import ComposefsImages
-from bootc_composefs.importing import Import, contents, files_of, path_of_layer
+from bootc_composefs.importing import Import
 from bootc_composefs.layer_file import read_layer_file
 from bootc_composefs.layout import CHECKOUTS, INCOMING, LAYERS
 from bootc_composefs.objects import Objects
@@ -74,6 +74,7 @@ class ComposefsStore(ImageStore):
         for directory in (INCOMING, CHECKOUTS):
             for name in self._volume.names(directory):
                 self._volume.remove(directory / name)
+        self._mend_images(records)
         self._remove_objects()
         return max(0, self._volume.free() - before)
 
@@ -116,7 +117,7 @@ class ComposefsStore(ImageStore):
                 record = ImageRecord.read(self._volume, key)
                 if record is None:
                     continue
-                files = files_of(read_tree(record, objects, self._repository.algorithm))
+                files = files_of(tree_of(record, objects, self._repository.algorithm, self._volume))
                 named |= {record.erofs.digest, *(object.digest for object in files)}
                 for layer in record.layers:
                     if (data := self._volume.read_optional(path_of_layer(layer))) is not None:
@@ -125,6 +126,15 @@ class ComposefsStore(ImageStore):
         except (StoreError, StateError):
             return None
         return named
+
+    def _mend_images(self, records: Iterable[ImageRecord]) -> None:
+        """Make each EROFS image again that is missing or damaged, if all its layers are there."""
+        algorithm = self._repository.algorithm
+        for record in records:
+            if self._objects().damage(record.erofs):
+                objects = Objects(self._volume, algorithm, has_verity=self._repository.has_verity)
+                with suppress(StoreError):
+                    objects.settle([objects.put_bytes(reassemble(record, objects, algorithm, self._volume)[1])])
 
     def _remove_objects(self) -> None:
         """Remove those that no image and no layer names. Where something names unknown ones, all stay."""
