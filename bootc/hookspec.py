@@ -121,6 +121,8 @@ class BackendPlugin(Plugin[Options, Backend]):
     """`recorded`: all changes go through volumes; `opaque`: a library makes them"""
     bootloaders: tuple[str, ...] = ()
     """names of bootloaders that are known to work with it, the usual one first; empty: not known"""
+    filesystems: tuple[str, ...] = ()
+    """types of filesystems, as mount(8) names them, that a sysroot of it can be on, the usual one first; empty: any"""
 
 
 @frozen(kw_only=True)

@@ -97,6 +97,7 @@ def to_disk(session: Session, target: Path, options: InstallOptions, disk: DiskO
         hint = "give --filesystem, or set filesystem.root.type in the install configuration"
         raise TargetError(str(target), "No root filesystem specified", hint)
     with _planned(session, options) as plan:
+        targets.require_backend(target, filesystem, plan.backend.name, plan.backend.filesystems)
         _require_pair(plan, Filesystem(filesystem, None), firmware())
         with prepare(
             target, filesystem=filesystem, is_file=disk.is_file, wipe=disk.wipe, root_size=disk.root_size
@@ -116,6 +117,7 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
     elif target.replace is Replace.NONE:
         targets.require_empty(root)
     with _planned(session, options) as plan:
+        targets.require_backend(root, mount.type, plan.backend.name, plan.backend.filesystems)
         arguments = _root_arguments(root, mount, target.root_spec)
         boot_spec = _boot_spec(root, target.boot_spec)
         _require_pair(plan, blockdev.filesystem(root / "boot" if boot_spec else root), _firmware(root, None))

@@ -6,6 +6,7 @@ import array
 import enum
 import fcntl
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from bootc.durable import explain
@@ -40,6 +41,13 @@ def require_filesystem(root: Path, type: str) -> None:
     """Raise TargetError unless the filesystem is one that a system can live on."""
     if type not in FILESYSTEMS:
         raise TargetError(str(root), f"Unknown filesystem: {type}", f"supported: {', '.join(FILESYSTEMS)}")
+
+
+def require_backend(target: Path, filesystem: str, backend: str, filesystems: Collection[str]) -> None:
+    """Raise TargetError unless a backend that needs one of these filesystems (none: any) can be installed to this."""
+    if filesystems and filesystem not in filesystems:
+        hint = f"use {' or '.join(filesystems)}, or another backend"
+        raise TargetError(str(target), f"backend {backend!r} does not work on {filesystem}", hint)
 
 
 def require_other_than_host(root: Path, host: Path = Path("/proc/1/root")) -> None:

@@ -70,3 +70,11 @@ def test_only_what_is_new_is_removed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(rescued.parent)
     targets.remove_new(tmp_path, before)
     assert sorted(tmp_path.rglob("*")) == [rescued.parent, rescued]
+
+
+def test_a_backend_says_on_which_filesystems_it_works() -> None:
+    targets.require_backend(Path("/target"), "ext4", "any", ())
+    targets.require_backend(Path("/target"), "btrfs", "snapshots", ("btrfs",))
+    with pytest.raises(TargetError, match="backend 'snapshots' does not work on ext4") as caught:
+        targets.require_backend(Path("/target"), "ext4", "snapshots", ("btrfs",))
+    assert caught.value.hint == "use btrfs, or another backend"
