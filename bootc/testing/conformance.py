@@ -33,6 +33,7 @@ if selected.backend is not None:
         """The backend that `--bootc-backend` names."""
 
         capabilities = BACKEND.capabilities_with(BACKEND.options())
+        writes = BACKEND.writes
         deviations = selected.deviations
 
         @pytest.fixture

@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and remember what was selected."""
     config.addinivalue_line("markers", "clause(number, ...): the clauses of the contract that a test is of")
     config.addinivalue_line("markers", "needs(capability): for plugins that declare this capability")
+    config.addinivalue_line("markers", "recorded: for plugins whose changes all go through volumes")
     config.addinivalue_line("markers", "lacks(capability): for plugins that do not declare this capability")
     modules: list[pytest.Module] = []
     config.stash[_MODULES] = modules
@@ -107,6 +108,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     excluded = {capability for mark in item.iter_markers("lacks") for capability in mark.args}
     reasons = [f"capability {capability.value} is not declared" for capability in needed - suite.capabilities]
     reasons += [f"capability {capability.value} is declared" for capability in excluded & suite.capabilities]
+    if item.get_closest_marker("recorded") and getattr(suite, "writes", "recorded") != "recorded":
+        reasons.append("its writes are declared opaque")
     if reasons:
         item.stash[_UNDECLARED] = True
         pytest.skip(", ".join(sorted(reasons)))

@@ -23,6 +23,10 @@ def lacks(capability: Capability) -> pytest.MarkDecorator:
     return pytest.mark.lacks(capability)
 
 
+recorded = pytest.mark.recorded
+"""for a test of plugins whose changes all go through volumes; it is skipped for others"""
+
+
 class ConformanceSuite:
     """Base of the suites. A plugin's own class derives from a suite, and has a name that pytest collects (`Test…`).
 

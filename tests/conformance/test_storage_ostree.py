@@ -20,6 +20,7 @@ pytestmark = pytest.mark.root
 
 class TestOstree(StorageBackendSuite):
     capabilities = PLUGIN.capabilities
+    writes = PLUGIN.writes
     deviations: ClassVar[Mapping[str, str]] = {
         "test_names_that_are_not_utf_8": "ostree's directory objects hold names as UTF-8 text; the import is refused",
         "test_devices_and_pipes": "ostree has objects for files, links and directories only; the import is refused",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from attrs import define, field
@@ -82,14 +83,18 @@ class FakeMachine:
 
     def use_disk(self, size: int, *options: str) -> None:
         """Have an empty sysroot of `size` bytes; `options` go to the program that makes the filesystem."""
+        self.mount_disk(self.root, size, *options)
+
+    def mount_disk(self, at: Path, size: int, *options: str) -> None:
+        """Mount an empty filesystem of the sysroot's type."""
         folder = _MEMORY if os.access(_MEMORY, os.W_OK) else Path("/var/tmp")  # noqa: S108
         image = folder / f"bootc-testing-{os.getpid()}-{os.urandom(6).hex()}"
-        self.root.mkdir(exist_ok=True)
+        at.mkdir(exist_ok=True)
         try:
             with image.open("wb") as file:
                 file.truncate(size)
-            Command((*self.mkfs, *options, str(image)), "make the sysroot's filesystem").run()
-            Command(("mount", "-o", "loop", str(image), str(self.root)), "mount the sysroot").run()
+            Command((*self.mkfs, *options, str(image)), "make a filesystem").run()
+            Command(("mount", "-o", "loop", str(image), str(at)), "mount a filesystem").run()
         finally:
             image.unlink(missing_ok=True)
 
@@ -103,6 +108,24 @@ class FakeMachine:
                         str(path), f"the boot entry of {entry.deployment} names it, and it is missing"
                     )
         self.menu = menu
+
+    @contextmanager
+    def showing(self, root: Path, run: Path | None = None) -> Iterator[None]:
+        """Another sysroot in place of this one, and another /run, for a while."""
+        mounts.bind(root, self.root)
+        if run:
+            mounts.bind(run, Path("/run"))
+        try:
+            yield
+        finally:
+            if run:
+                mounts.unmount(Path("/run"))
+            self.power_off()
+            mounts.unmount(self.root)
+
+    def power_off(self) -> None:
+        """Nothing is booted any more."""
+        self._leave()
 
     def reboot(self) -> None:
         """Power off, in whatever state all is, and on again: the default of the menu is booted, /run is empty."""

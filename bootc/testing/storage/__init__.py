@@ -14,6 +14,7 @@ from bootc.testing.storage.importing import FreshSysroot, Importing
 from bootc.testing.storage.keeping import Collecting, Lasting, Sparing
 from bootc.testing.storage.local import Local
 from bootc.testing.storage.ordering import Ordering
+from bootc.testing.storage.power_cuts import PowerCuts
 from bootc.testing.storage.staging import Finalizing, Staging
 from bootc.testing.storage.system import System
 from bootc.testing.storage.together import Together
@@ -36,5 +37,6 @@ class StorageBackendSuite(
     Full,
     Damage,
     Killed,
+    PowerCuts,
 ):
     """Everything that the contract says; derive from it, and define the fixture `open_backend`."""

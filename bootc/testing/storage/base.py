@@ -23,6 +23,9 @@ class StorageSuite(ConformanceSuite):
     mkfs: ClassVar[Sequence[str]] = EXT4
     """the program that makes the sysroot's filesystem, and its options"""
 
+    writes: ClassVar[str] = "recorded"
+    """as the plugin's record says: `opaque` if changes do not go through volumes, so that they cannot be replayed"""
+
     @staticmethod
     def mount_root(physical: Path, arguments: KernelArguments, at: Path) -> None:
         """What the initramfs does for this backend: mount at `at` the root that its kernel arguments ask for."""
