@@ -19,13 +19,13 @@ FLAG = "bootc.counting"
 _EMERGENCY = b"[Unit]\nDefaultDependencies=no\nSuccessAction=reboot-force\n[Service]\nType=oneshot\n"
 _CREDENTIAL = f"systemd.extra-unit.emergency.service:{base64.b64encode(_EMERGENCY).decode()}"
 ARGUMENTS = (
+    FLAG,
     "panic=10",
     "systemd.crash_reboot=yes",
     "systemd.crash_action=reboot",
     f"systemd.set_credential_binary={_CREDENTIAL}",
-    FLAG,
 )
-"""they stand at the end of the command line, in this order"""
+"""they stand at the end of the command line; whichever version wrote it, all from the first one on is ours"""
 
 
 def added(entry: BootEntry) -> BootEntry:
@@ -36,6 +36,9 @@ def added(entry: BootEntry) -> BootEntry:
 def removed(entry: BootEntry) -> BootEntry:
     """The entry itself, from what stands in the menu."""
     items = entry.options.items
-    if items[-len(ARGUMENTS) :] != ARGUMENTS:
-        return entry
-    return evolve(entry, options=KernelArguments(items[: -len(ARGUMENTS)]))
+    return evolve(entry, options=KernelArguments(items[: items.index(FLAG)])) if FLAG in items else entry
+
+
+def removed_from(line: str) -> str:
+    """The same for a line of an entry file."""
+    return line.partition(f" {FLAG}")[0]

@@ -194,7 +194,6 @@ def _text(entry: BootEntry, linux: PurePosixPath, initrd: Sequence[PurePosixPath
 
 def _without_counting(text: bytes) -> bytes:
     """The text of an entry file of ours as it would be without a counter."""
-    more = " ".join(("", *counting.ARGUMENTS))
     lines = text.decode(errors="surrogateescape").split("\n")
-    plain = (line.removesuffix(more) if line.startswith("options ") else line for line in lines)
+    plain = (counting.removed_from(line) if line.startswith("options ") else line for line in lines)
     return "\n".join(plain).encode(errors="surrogateescape")

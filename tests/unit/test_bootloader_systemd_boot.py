@@ -289,7 +289,7 @@ def test_while_an_entry_is_counted_panics_and_a_dying_init_reboot(lab: Lab) -> N
         "W1VuaXRdCkRlZmF1bHREZXBlbmRlbmNpZXM9bm8KU3VjY2Vzc0FjdGlvbj1yZWJvb3QtZm9yY2UKW1NlcnZpY2VdClR5cGU9b25lc2hvdAo="
     )
     credential = f"systemd.set_credential_binary=systemd.extra-unit.emergency.service:{unit}"
-    more = f"panic=10 systemd.crash_reboot=yes systemd.crash_action=reboot {credential} bootc.counting"
+    more = f"bootc.counting panic=10 systemd.crash_reboot=yes systemd.crash_action=reboot {credential}"
     assert options(lab) == ["id=b " + more, "id=a"]
     assert lab.bootloader.read().without_tries() == lab.menu("b", "a")
     lab.bootloader.mark_good(DeploymentId("b"))
@@ -297,6 +297,16 @@ def test_while_an_entry_is_counted_panics_and_a_dying_init_reboot(lab: Lab) -> N
     lab.writes()
     lab.bootloader.write(lab.menu("b", "a"), tries=3)
     assert lab.writes() == []
+
+
+def test_what_another_version_added_for_counting_goes_too(lab: Lab) -> None:
+    lab.bootloader.write(lab.menu("b"), tries=3)
+    (counted,) = lab.esp.names(ENTRIES)
+    text = lab.esp.read(ENTRIES / counted)
+    lab.esp.replace(ENTRIES / counted, re.sub(rb" panic=10 .*", b" panic=99 of.a.later=version", text))
+    assert [str(entry.options) for entry in lab.bootloader.read().entries] == ["id=b"]
+    lab.bootloader.mark_good(DeploymentId("b"))
+    assert options(lab) == ["id=b"]
 
 
 def test_the_default_alone_is_counted(lab: Lab) -> None:
