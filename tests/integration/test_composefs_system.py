@@ -10,6 +10,7 @@ import pytest
 from bootc_composefs import bootc_storage_backends
 from bootc_composefs.fsverity import Algorithm, digest_of
 from bootc_composefs.options import ComposefsOptions
+from bootc_composefs.records import path_of
 
 from bootc.durable import DirectoryVolume
 from bootc.errors import ImageError, StateError
@@ -130,6 +131,27 @@ def test_an_image_whose_initramfs_is_too_old_is_refused(system: System, marker: 
         system.upgrade(Registry(layers, "2"))
     assert system.slots.staged is None
     assert system.versions() == ["1"]
+
+
+def test_a_deployment_whose_image_has_lost_its_record_loses_nothing_else(system: System) -> None:
+    """Its objects are named by its EROFS image, which its own record names."""
+    first = str(system.running)
+    system.volume.remove(path_of(system.image(first).image.key))
+    assert system.versions() == ["None"]
+    objects = system.objects()
+    system.transaction().collect_garbage()
+    assert system.objects() == objects
+    second = upgraded(system, "2")
+    assert (system.etc(second) / "mine").read_text() == "mine\n"
+    assert system.versions() == ["2", "None"]
+    assert system.objects().keys() > objects.keys()
+
+
+def test_a_deployment_without_its_digest_is_told(system: System) -> None:
+    path = system.root / f"composefs/deployments/{system.running}/deployment.json"
+    path.write_text(path.read_text().replace("bootc.composefs=?sha256", "bootc.composefs=?md5"))
+    with pytest.raises(StateError, match="is no digest of an image"):
+        system.upgrade(registry("2"))
 
 
 def test_the_algorithm_is_decided_once(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _open(context: Context, options: ComposefsOptions) -> Backend:
 
     sysroot = Sysroot(context.machine, LAYOUT)
     repository = Repository(sysroot.volume, options)
-    images = ComposefsImages(sysroot.volume, repository)
+    images = ComposefsImages(sysroot, repository)
     return Backend(ComposefsStore(context, sysroot, repository, images), ComposefsDeployer(sysroot, images, repository))
 
 

@@ -29,13 +29,13 @@ def assemble(layers: Collection[Entries], objects: Objects, volume: DirectoryVol
         return root, make_image(root)
 
 
-def read_tree(record: ImageRecord, objects: Objects, algorithm: Algorithm) -> Directory:
-    """The tree in an image's EROFS image, which is compared with its digest. Raises StoreError."""
-    with objects.open(record.erofs) as file:
+def read_tree(erofs: Object, objects: Objects, algorithm: Algorithm) -> Directory:
+    """The tree in an EROFS image, which is compared with its digest. Raises StoreError."""
+    with objects.open(erofs) as file:
         data = file.read()
-    if fsverity.digest_of(data, algorithm) != record.erofs.digest:
-        hint = "run the command again: the image is made anew"
-        raise StoreError(str(path_of(record.image.key)), "its EROFS image is damaged", hint)
+    if fsverity.digest_of(data, algorithm) != erofs.digest:
+        hint = "remove it; cleaning up, or the next import of the image, makes it again"
+        raise StoreError(str(objects.path(erofs)), "the EROFS image of a tree is damaged", hint)
     return read_image(data).root
 
 
@@ -58,7 +58,7 @@ def reassemble(
 def tree_of(record: ImageRecord, objects: Objects, algorithm: Algorithm, volume: DirectoryVolume) -> Directory:
     """The tree, from the EROFS image or, where that is damaged, from the layers. Raises StoreError if both are."""
     try:
-        return read_tree(record, objects, algorithm)
+        return read_tree(record.erofs, objects, algorithm)
     except StoreError as damaged:
         try:
             return reassemble(record, objects, algorithm, volume)[0]

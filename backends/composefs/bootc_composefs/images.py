@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bootc.deployment import KernelArguments
-from bootc.durable import DirectoryVolume
 from bootc.errors import StateError, StoreError
 from bootc.image import ImportedImage
-from bootc.roots import DeploymentRecord, Images
+from bootc.roots import DeploymentRecord, Images, Sysroot
+from bootc.roots.layout import DEPLOYMENT
 from bootc.state import find_system
 from bootc.system.initramfs import IMAGE_ARGUMENT, ComposefsRoot
 from bootc_composefs.assembly import read_tree, tree_of
@@ -19,10 +20,11 @@ from bootc_composefs.layout import LAYOUT, OBJECTS
 from bootc_composefs.objects import Objects
 from bootc_composefs.records import ImageRecord, path_of
 from bootc_composefs.repository import Repository
-from bootc_composefs.tree import File, Object
+from bootc_composefs.tree import Directory, File, Object
 
 _BOOTLOADERS = {"systemd-boot": "systemd", "grub": "grub"}
 """what upstream's status document calls them"""
+_ARGUMENT = re.compile(r"sha256-12:[0-9a-f]{64}|sha512-12:[0-9a-f]{128}")
 
 
 class ComposefsImages(Images):
@@ -30,8 +32,9 @@ class ComposefsImages(Images):
 
     plan_version = 2
 
-    def __init__(self, volume: DirectoryVolume, repository: Repository) -> None:
-        self._volume, self._repository = volume, repository
+    def __init__(self, sysroot: Sysroot, repository: Repository) -> None:
+        self._sysroot, self._repository = sysroot, repository
+        self._volume = sysroot.volume
         self._trees: dict[str, ComposefsTree] = {}
 
     def image(self, key: str) -> ImportedImage | None:
@@ -41,11 +44,15 @@ class ComposefsImages(Images):
     def tree(self, key: str) -> ComposefsTree:
         """Read once in the life of this instance."""
         if key not in self._trees:
-            algorithm = self._repository.algorithm
-            objects = Objects(self._volume, algorithm)
-            root = tree_of(self._record(key), objects, algorithm, self._volume)
-            self._trees[key] = ComposefsTree(root, objects, self._volume)
+            objects = Objects(self._volume, self._repository.algorithm)
+            self._trees[key] = ComposefsTree(self._read(key, objects), objects, self._volume)
         return self._trees[key]
+
+    def deployed(self) -> dict[str, Object]:
+        """The EROFS images of all deployments, by the keys of their images, which may have lost their records."""
+        view = self._sysroot.view()
+        records = (*view.order, *([view.staged] if view.staged else ()))
+        return {record.image: Object.of(_digest(self.root(record))) for record in records}
 
     @contextmanager
     def directory(self, key: str, name: str) -> Iterator[Path]:
@@ -63,11 +70,12 @@ class ComposefsImages(Images):
         """As the deployment was staged, whatever became of the image's record."""
         value = KernelArguments(record.own_arguments).value(IMAGE_ARGUMENT) or ""
         digest = value.removeprefix("?")
-        try:
-            erofs = Object.of(bytes.fromhex(digest.partition(":")[2]))
-        except ValueError as error:
-            raise StateError(record.id, f"damaged: {value!r} is no digest") from error
-        return ComposefsRoot(OBJECTS / erofs.path.decode(), OBJECTS, digest, value == digest)
+        path = self._sysroot.layout.deployments / record.id
+        if not _ARGUMENT.fullmatch(digest):
+            hint = f"move {path} away while another deployment runs"
+            raise StateError(str(path / DEPLOYMENT), f"damaged: {value!r} is no digest of an image", hint)
+        digits = digest.partition(":")[2]
+        return ComposefsRoot(OBJECTS / digits[:2] / digits[2:], OBJECTS, digest, value == digest)
 
     def arguments(self, key: str) -> tuple[str, ...]:
         erofs = self._record(key).erofs
@@ -90,10 +98,24 @@ class ComposefsImages(Images):
     def problems(self, key: str) -> Iterator[str]:
         yield from super().problems(key)
         if self.image(key) is not None:
-            read_tree(self._record(key), Objects(self._volume, self._repository.algorithm), self._repository.algorithm)
+            algorithm = self._repository.algorithm
+            read_tree(self._record(key).erofs, Objects(self._volume, algorithm), algorithm)
+
+    def _read(self, key: str, objects: Objects) -> Directory:
+        record, algorithm = ImageRecord.read(self._volume, key), self._repository.algorithm
+        if record:
+            return tree_of(record, objects, algorithm, self._volume)
+        erofs = self.deployed().get(key)
+        if erofs is None:
+            raise StoreError(str(path_of(key)), "the image is gone", "run the command again")
+        return read_tree(erofs, objects, algorithm)
 
     def _record(self, key: str) -> ImageRecord:
         record = ImageRecord.read(self._volume, key)
         if record is None:
             raise StoreError(str(path_of(key)), "the image is gone", "run the command again")
         return record
+
+
+def _digest(root: ComposefsRoot) -> bytes:
+    return bytes.fromhex(root.digest.partition(":")[2])

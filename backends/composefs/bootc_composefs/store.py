@@ -35,7 +35,7 @@ class ComposefsStore(ImageStore):
             if record is None:
                 return None
             objects = self._objects()
-            files = files_of(read_tree(record, objects, self._repository.algorithm))
+            files = files_of(read_tree(record.erofs, objects, self._repository.algorithm))
             if any(objects.size(object) != size for object, size in files.items()):
                 return None
             if self._repository.is_verity_required and any(objects.unprotected((record.erofs, *files))):
@@ -67,10 +67,7 @@ class ComposefsStore(ImageStore):
             if key not in kept:
                 self._volume.remove(path_of(key))
         records = [record for record in (ImageRecord.read(self._volume, key) for key in keys(self._volume)) if record]
-        layers = {path_of_layer(layer).name for record in records for layer in record.layers}
-        for name in self._volume.names(LAYERS):
-            if name not in layers:
-                self._volume.remove(LAYERS / name)
+        self._remove_layers(records)
         for directory in (INCOMING, CHECKOUTS):
             for name in self._volume.names(directory):
                 self._volume.remove(directory / name)
@@ -97,7 +94,7 @@ class ComposefsStore(ImageStore):
             try:
                 record = ImageRecord.read(self._volume, key)
                 if record:
-                    files = files_of(read_tree(record, objects, self._repository.algorithm))
+                    files = files_of(read_tree(record.erofs, objects, self._repository.algorithm))
                     lacking = [object for object in (record.erofs, *files) if object.digest not in sound]
                     for object in lacking:
                         yield Finding(key, f"{objects.path(object)} is missing or damaged", is_fatal=True)
@@ -110,10 +107,10 @@ class ComposefsStore(ImageStore):
         return Objects(self._volume, self._repository.algorithm)
 
     def _named(self, objects: Objects) -> set[bytes] | None:
-        """The digests of all objects that an image or a layer names; None if one of them cannot tell."""
-        named = set[bytes]()
+        """The digests of all objects that an image, a layer or a deployment names; None if one of them cannot tell."""
+        named, known = set[bytes](), keys(self._volume)
         try:
-            for key in keys(self._volume):
+            for key in known:
                 record = ImageRecord.read(self._volume, key)
                 if record is None:
                     continue
@@ -123,9 +120,22 @@ class ComposefsStore(ImageStore):
                     if (data := self._volume.read_optional(path_of_layer(layer))) is not None:
                         entries = read_layer_file(data, self._repository.algorithm)
                         named |= {content.digest for _, content in contents(entries)}
+            for key, erofs in self._images.deployed().items():
+                if key not in known:
+                    files = files_of(read_tree(erofs, objects, self._repository.algorithm))
+                    named |= {erofs.digest, *(object.digest for object in files)}
         except (StoreError, StateError):
             return None
         return named
+
+    def _remove_layers(self, records: Iterable[ImageRecord]) -> None:
+        """Remove those that no image names. Where a deployed image has lost its record, all stay."""
+        kept = {path_of_layer(layer).name for record in records for layer in record.layers}
+        if not self._images.deployed().keys() <= {*keys(self._volume)}:
+            return
+        for name in self._volume.names(LAYERS):
+            if name not in kept:
+                self._volume.remove(LAYERS / name)
 
     def _mend_images(self, records: Iterable[ImageRecord]) -> None:
         """Make each EROFS image again that is missing or damaged, if all its layers are there."""
