@@ -181,7 +181,8 @@ def _loop(file: Path, offset: int, size: int) -> Iterator[Path]:
 
 
 def _make_esp(device: Path) -> None:
-    argv = ("mkfs.vfat", "-F", "32", "-n", "EFI-SYSTEM", "-i", secrets.token_hex(4), str(device))
+    """Partitions on the device are no obstacle (-I): a loop device may still show those of an earlier use."""
+    argv = ("mkfs.vfat", "-I", "-F", "32", "-n", "EFI-SYSTEM", "-i", secrets.token_hex(4), str(device))
     Command(argv, "make the EFI system partition").run()
 
 
