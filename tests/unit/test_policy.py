@@ -114,6 +114,37 @@ INVALID = {
     "identity with a further key": {"default": [{**SIGNED_BY[0], "signedIdentity": {"type": "matchExact", "a": "b"}}]},
     "identity without its name": {"default": [{**SIGNED_BY[0], "signedIdentity": {"type": "exactReference"}}]},
     "sigstoreSigned without a key": {"default": [{"type": "sigstoreSigned"}]},
+    "signedBy with data that is no base64": {"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyData": "*"}]},
+    "exact reference without tag": {
+        "default": [{**SIGNED_BY[0], "signedIdentity": {"type": "exactReference", "dockerReference": "a.example/b"}}]
+    },
+    "exact reference that is none": {
+        "default": [{**SIGNED_BY[0], "signedIdentity": {"type": "exactReference", "dockerReference": "A:b:c"}}]
+    },
+    "exact repository that is none": {
+        "default": [{**SIGNED_BY[0], "signedIdentity": {"type": "exactRepository", "dockerRepository": "A B"}}]
+    },
+    "remapping with a tag": {
+        "default": [
+            {
+                **SIGNED_BY[0],
+                "signedIdentity": {"type": "remapIdentity", "prefix": "a.example/b:c", "signedPrefix": "b.example"},
+            }
+        ]
+    },
+    "sigstoreSigned with two keys": {"default": [{"type": "sigstoreSigned", "keyPath": "/k", "keyData": "a2V5"}]},
+    "sigstoreSigned with two logs": {
+        "default": [
+            {"type": "sigstoreSigned", "keyPath": "/k", "rekorPublicKeyPath": "/k", "rekorPublicKeyData": "a2V5"}
+        ]
+    },
+    "fulcio without a log": {"default": [{"type": "sigstoreSigned", "fulcio": {"caPath": "/c"}}]},
+    "fulcio with an unknown key": {
+        "default": [{"type": "sigstoreSigned", "fulcio": {"ca": "/c"}, "rekorPublicKeyPath": "/k"}]
+    },
+    "pki with a log": {
+        "default": [{"type": "sigstoreSigned", "pki": {"caRootsPath": "/c"}, "rekorPublicKeyPath": "/k"}]
+    },
     "signedBaseLayer without identity": {"default": [{"type": "signedBaseLayer"}]},
 }
 
