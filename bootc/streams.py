@@ -89,9 +89,11 @@ class FetchedLayers(LayerStreams):
             local.require(str(self._source.image.reference))
 
     def _forget_used(self) -> None:
-        """A store that asks for the next layer has the one before it: its blob is needed no more."""
+        """A store that asks for the next layer has the one before it: its blob is needed no more. Where an image has a
+        layer twice, the second is read from the source."""
         for download in self._used:
             download.forget()
+            self._downloads = {digest: kept for digest, kept in self._downloads.items() if kept is not download}
         self._used.clear()
 
 

@@ -64,6 +64,14 @@ def test_every_form_of_compression_gives_the_content(
     assert not any((tmp_path / "spool").glob("*"))
 
 
+def test_a_layer_that_an_image_has_twice_can_be_read_twice(tmp_path: Path) -> None:
+    (first, first_blob), (second, second_blob) = layer_of(b"one"), layer_of(b"two")
+    layers = [first, second, first]
+    source = BytesSource(image_of(layers), {first.blob.digest: first_blob, second.blob.digest: second_blob})
+    assert _read(source, layers, tmp_path / "spool") == [b"one", b"two", b"one"]
+    assert not any((tmp_path / "spool").glob("*"))
+
+
 def _truncated(blob: bytes) -> bytes:
     return blob[:-20]
 
