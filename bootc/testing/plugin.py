@@ -54,10 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
 # ---------------------------------------------------------------- collection
 
 
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Note modules, to look for suites of which nothing was collected."""
-    if isinstance(collector, pytest.Module):
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Note modules, to look for suites of which nothing was collected; a module that is skipped is a skip, too."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if isinstance(collector, pytest.Module) and report.outcome == "passed":
         collector.config.stash[_MODULES].append(collector)
+    if report.outcome == "skipped" and collector.config.getoption("--bootc-no-skip"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under --bootc-no-skip: {report.longrepr}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -122,16 +128,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()
     is_skip = report.outcome == "skipped" and not hasattr(report, "wasxfail")
     if is_skip and item.config.getoption("--bootc-no-skip") and not item.stash.get(_UNDECLARED, False):
-        report.outcome = "failed"
-        report.longrepr = f"skipped under --bootc-no-skip: {report.longrepr}"
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    """The same for whole modules."""
-    outcome: Any = yield
-    report = outcome.get_result()
-    if report.outcome == "skipped" and collector.config.getoption("--bootc-no-skip"):
         report.outcome = "failed"
         report.longrepr = f"skipped under --bootc-no-skip: {report.longrepr}"
 
