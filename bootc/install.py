@@ -48,7 +48,8 @@ def install(transaction: Transaction, source: Source, request: InstallRequest) -
     with transaction.lock():
         transaction.context.report(PhaseStarted(Phase.PREPARE))
         deployer.initialize(request.stateroot, MenuFormat.BLS)
-        transaction.deploy(source, lambda image: _request(transaction, image, request))
+        if not _is_deployed(transaction, source, request):
+            transaction.deploy(source, lambda image: _request(transaction, image, request))
         with transaction.shielded():
             deployer.finalize()
             deployment = deployer.deployments()[0]
@@ -57,6 +58,17 @@ def install(transaction: Transaction, source: Source, request: InstallRequest) -
         transaction.references.record(source.image)
         _write_aleph(transaction.context.machine.sysroot, source.image, request)
     return deployment
+
+
+def _is_deployed(transaction: Transaction, source: Source, request: InstallRequest) -> bool:
+    """Whether an earlier run came as far as a deployment, which only has to be finished."""
+    image = transaction.backend.store.find(source.image)
+    first = next(iter(transaction.backend.deployer.deployments()), None)
+    if image is None or first is None or first.image is None:
+        return False
+    wanted = _request(transaction, image, request)
+    found = (first.image.digest, first.stateroot, first.reference, first.arguments)
+    return found == (image.digest, wanted.stateroot, wanted.reference, wanted.arguments)
 
 
 def _finish(transaction: Transaction, deployment: Deployment, request: InstallRequest) -> None:
