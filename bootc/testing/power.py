@@ -161,15 +161,18 @@ def power_cut(
     every: int = 1,
     seed: int = 0,
     share: tuple[int, int] = (0, 1),
+    most: int | None = None,
 ) -> Report:
     """Run the check in all states, each made anew below `ground`; best a filesystem in memory.
 
-    `share` is (k, n): of n processes that divide the work this is number k.
+    `share` is (k, n): of n processes that divide the work this is number k. After `most` violations it ends.
     """
-    states, violations = 0, []
+    states, violations = 0, list[Violation]()
     for number, crash in enumerate(crashes(recording, filesystems=filesystems, width=width, every=every, seed=seed)):
         if number % share[1] != share[0]:
             continue
+        if len(violations) == most:
+            break
         states += 1
         folder = Path(tempfile.mkdtemp(prefix="power-cut-", dir=ground))
         try:

@@ -15,8 +15,8 @@ from attrs import define, evolve, field, frozen
 from bootc.durable import Step
 from bootc.testing.power_model import Contents, Effect, Inode, Key, Translator
 
-_NEAR = 4
-"""how many of the latest changes are lost one by one, where not all are"""
+_NEAR = 5
+"""of what is lost at a turn, one in so many (the latest) is lost at any other moment"""
 
 
 class Filesystem(enum.Enum):
@@ -99,7 +99,7 @@ class History:
             yield Loss("everything", frozenset(self._pending), torn)
             yield Loss("all content", torn=torn)
             yield Loss("all names", frozenset(self._pending))
-        found = list(self._singles(None if is_turn else _NEAR))
+        found = list(self._singles(None if is_turn else max(1, width // _NEAR)))
         yield from found if len(found) <= width else chance.sample(found, width)
         if is_turn and len(self._pending) + len(self._dirty) > 1:
             for _ in range(3):

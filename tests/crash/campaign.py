@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
 
+from bootc.deployment import Slots
 from bootc.durable import Observer
 from bootc.testing.power import Crash, End, Recording, Report, power_cut, record
 from bootc.testing.power_invariants import (
@@ -24,8 +26,11 @@ from bootc.testing.power_invariants import (
     require_undamaged,
     weight,
 )
+from bootc.testing.power_model import Contents
 from tests.crash.machine import CrashMachine, Kind
 from tests.crash.scenarios import Scenario, Start, expected, installed, versions_of
+
+_TIME = re.compile(rb'"time": "[^"]*"')
 
 
 @frozen
@@ -38,6 +43,8 @@ class Thoroughness:
     """so many moments, one is tried"""
     seed: int = 0
     processes: int = 1
+    most: int | None = None
+    """violations after which it ends"""
 
 
 @contextmanager
@@ -70,11 +77,9 @@ class Campaign:
         """Cut the scenario at every moment."""
         cut = self.prepared(scenario)
         shares = [(number, thorough.processes) for number in range(thorough.processes)]
-        task = partial(_share, cut, self.folder, thorough)
         if len(shares) == 1:
-            return task(shares[0])
-        with multiprocessing.get_context("fork").Pool(len(shares)) as pool:
-            reports = pool.map(task, shares)
+            return _share(cut, self.folder, thorough, shares[0])
+        reports = list(_side_by_side([partial(_share, cut, self.folder, thorough, share) for share in shares]))
         return Report(sum(r.states for r in reports), tuple(v for r in reports for v in r.violations))
 
     def prepared(self, scenario: Scenario) -> Interrupted:
@@ -106,6 +111,22 @@ class Campaign:
         return evolve(cut, left=left)
 
 
+def _side_by_side(tasks: Sequence[Callable[[], Report]]) -> Iterator[Report]:
+    """Each in a process of its own, forked from this one."""
+    context = multiprocessing.get_context("fork")
+    ends = [context.Pipe(duplex=False) for _ in tasks]
+    processes = [
+        context.Process(target=lambda task=task, end=end: end.send(task()))
+        for task, (_, end) in zip(tasks, ends, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for process, (reader, writer) in zip(processes, ends, strict=True):
+        writer.close()
+        yield reader.recv()
+        process.join()
+
+
 def _share(cut: Interrupted, folder: Path, thorough: Thoroughness, share: tuple[int, int]) -> Report:
     return power_cut(
         cut.recording,
@@ -115,6 +136,7 @@ def _share(cut: Interrupted, folder: Path, thorough: Thoroughness, share: tuple[
         every=thorough.every,
         seed=thorough.seed,
         share=share,
+        most=thorough.most,
     )
 
 
@@ -129,6 +151,8 @@ class Interrupted:
     expected: Expected
     left: Mapping[str, tuple[int, int]] = field(factory=dict)
     """files and bytes that are there when all is done and cleaned up"""
+    known: set[int] = field(factory=set, repr=False)
+    """futures that were gone through before"""
 
     def check(self, crash: Crash, volumes: Mapping[str, Path]) -> None:
         """I1 to I7, now, after the next start, and when the same command ran again, a rollback and a cleaning."""
@@ -142,12 +166,17 @@ class Interrupted:
             if crash.end is End.POWER_CUT:
                 machine.start()
                 self._require(machine, evolve(self.expected, untouched=frozenset(versions[:1])))
+                slots = Slots.of(machine.backend.deployer.deployments())
+                assert slots.staged is None, "I3: something is staged after a power cut"
         if self.scenario.is_install:
             machine.is_running = False
         if self.scenario.is_install or machine.default() != self.scenario.goal:
             (self.scenario.again or self.scenario.run)(machine)
-        self.go_on(machine)
-        require_clean(volumes, self.left)
+        future = self._future(machine)
+        if future not in self.known:
+            self.go_on(machine)
+            require_clean(volumes, self.left)
+            self.known.add(future)
 
     def go_on(self, machine: CrashMachine) -> None:
         """What follows when the scenario is over: a start, another upgrade if need be, a rollback, a cleaning."""
@@ -164,6 +193,16 @@ class Interrupted:
         machine.collect()
         self._require(machine, self._later)
         require_undamaged(machine.backend)
+
+    def _future(self, machine: CrashMachine) -> int:
+        """The same for machines that will behave alike from now on: all that they hold, but for a time of day."""
+        held = {name: Contents.scan(path, machine.seen) for name, path in machine.volumes.items()}
+        for contents in held.values():
+            contents.inodes = {
+                number: evolve(inode, data=_TIME.sub(b"", inode.data)) if _TIME.search(inode.data) else inode
+                for number, inode in contents.inodes.items()
+            }
+        return hash((machine.cmdline, *(contents.signature() for contents in held.values())))
 
     def _start(self, machine: CrashMachine, version: str | None) -> None:
         machine.start()

@@ -85,9 +85,7 @@ def _stage(machine: CrashMachine) -> None:
 
 
 SCENARIOS = (
-    Scenario(
-        "install", lambda machine: machine.install("1"), "1", orders=("", "1", "11"), is_install=True, following="2"
-    ),
+    Scenario("install", lambda machine: machine.install("1"), "1", orders=("", "1"), is_install=True, following="2"),
     Scenario("upgrade", _upgrade, "3", orders=("21", "32"), narrow_orders=("2",)),
     Scenario("upgrade twice", _upgrade_twice, "4", orders=("21", "42"), narrow_orders=("2",)),
     Scenario("rollback", CrashMachine.roll_back, "1", orders=("21", "12")),
