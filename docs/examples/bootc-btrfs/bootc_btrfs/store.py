@@ -47,7 +47,8 @@ class BtrfsStore(ImageStore):
             if not self._is_whole(tree):
                 self._lay(layer, streams, below, tree)
             below = tree
-        with self._written(trees[-1], IMAGES / imported.key, label_of(self._tree(trees[-1]))):
+        label = label_of(DirectoryTree(self._volume.path(trees[-1])))
+        with self._written(trees[-1], IMAGES / imported.key, label):
             self._context.check_cancelled()
         self._images.write(imported, diff_ids)
         return imported
@@ -91,9 +92,6 @@ class BtrfsStore(ImageStore):
     def _snapshots(self) -> Iterator[PurePosixPath]:
         for directory in (LAYERS, IMAGES):
             yield from (directory / name for name in self._volume.names(directory) if not name.endswith(".json"))
-
-    def _tree(self, tree: PurePosixPath) -> DirectoryTree:
-        return DirectoryTree(self._volume.path(tree))
 
     def _lay(self, layer: Layer, streams: LayerStreams, below: PurePosixPath | None, tree: PurePosixPath) -> None:
         self._context.check_cancelled()
