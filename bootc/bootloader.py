@@ -45,7 +45,7 @@ class Count:
     left: int
     done: int
     problem: str | None = None
-    """what the bootloader itself found wrong with it"""
+    """why it does not run, although tries are left: the bootloader chose it last, could not start it, and went on"""
 
 
 class BootCounting(ABC):

@@ -92,7 +92,7 @@ class Trials:
         if first is None or first.is_booted or Slots.of(deployments).booted is None or self._counter is None:
             return None
         count = self._counter.count(first.id)
-        if count is None or count.left:
+        if count is None or (count.left and not count.problem):
             return None
         return Failure.of(FailureKind.BOOT, first, self._reason(first, count, clue))
 

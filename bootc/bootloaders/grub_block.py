@@ -21,7 +21,7 @@ KEY = "bootc.key"
 _HEAD = "# GRUB Environment Block\n"
 _SIZE = 1024
 _LINE = re.compile(r"^(bootc_\w+)=(.*)$", re.MULTILINE)
-_PROBLEMS = {"kernel": "GRUB could not start its kernel"}
+_PROBLEM = "GRUB could not start its kernel"
 
 
 def new_mark() -> str:
@@ -42,7 +42,8 @@ class Block:
     deployment: DeploymentId
     tries: int
     left: int
-    problem: str | None = None
+    was_last: bool = False
+    """it is the last entry that the script has seen; what runs in its stead is GRUB's own fall-back"""
     is_good: bool = False
     """counted no more; kept so that no later write counts it anew"""
 
@@ -52,13 +53,12 @@ class Block:
         text = data.decode(errors="replace")
         found = dict(_LINE.findall(text))
         try:
-            problem = found.get("bootc_problem") or None
             block = cls(
                 found["bootc_key"] or found["bootc_good"],
                 DeploymentId(found["bootc_deployment"]),
                 int(found["bootc_tries"]),
                 int(found["bootc_left"]),
-                problem,
+                found.get("bootc_last") == "this",
                 not found["bootc_key"],
             )
         except (KeyError, ValueError):
@@ -68,15 +68,15 @@ class Block:
     @property
     def count(self) -> Count:
         """For the core."""
-        problem = _PROBLEMS.get(self.problem, self.problem) if self.problem else None
-        return Count(self.left, max(self.tries - self.left, 1 if problem else 0), problem)
+        done = self.tries - self.left
+        return Count(self.left, done, _PROBLEM if self.was_last and self.left else None)
 
     def render(self) -> bytes:
         """The file. Raises ValueError if it cannot hold the deployment's name."""
         text = (
             f"{_HEAD}bootc_key={'' if self.is_good else self.key}\nbootc_good={self.key if self.is_good else ''}\n"
             f"bootc_left={self.left}\nbootc_tries={self.tries}\n"
-            f"bootc_problem={self.problem or ''}\nbootc_deployment={self.deployment}\n"
+            f"bootc_last={'this' if self.was_last else ''}\nbootc_deployment={self.deployment}\n"
         )
         data = text.encode(errors="replace")
         if len(data) > _SIZE or "\\" in self.deployment or not self.deployment.isprintable():

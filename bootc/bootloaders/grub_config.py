@@ -3,7 +3,8 @@
 Counting: the commands that load a kernel are taken away and stand on the ESP as modules, functions of their names take
 their place. So the script sees the kernel arguments of the very entry that starts, whoever made the entry: if it has
 the mark of the environment block, a try is taken off, written to the disk, and arguments are added; without a try left
-the entry fails, and GRUB's own fall-back starts the next one.
+the entry fails, and GRUB's own fall-back starts the next one. That comes past the functions, as the real commands are
+back by then: so an entry that starts without a word in the block shows that the one before it could not be loaded.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ function bootc_start {{
       return $?
     fi
   done
+  set bootc_last=other
+  save_env -f $bootc_block bootc_last
   "$@"
 }}
 function bootc_try {{
@@ -59,28 +62,14 @@ function bootc_try {{
     echo "bootc: no boot of this deployment was completed; the one before it is started"
     return 1
   fi
-  save_env -f $bootc_block bootc_left
-  set bootc_tried=1
+  set bootc_last=this
+  save_env -f $bootc_block bootc_left bootc_last
   "$@" {arguments}
 }}
 if [ -s $bootc_block ]; then load_env -f $bootc_block bootc_key bootc_left; fi
 if [ -n "$bootc_key" -a -f $prefix/$grub_cpu-$grub_platform/linux.mod ]; then
   if [ "$grub_platform" = pc ]; then rmmod linux16; fi
   rmmod linux
-fi
-"""
-_FALLBACK = """\
-set fallback=1
-if [ -n "$bootc_key" ]; then
-  set fallback=bootc-failed
-  menuentry "Back to the one before" --id bootc-failed {
-    if [ "$bootc_tried" = 1 ]; then
-      set bootc_left=0
-      set bootc_problem=kernel
-      save_env -f $bootc_block bootc_left bootc_problem
-    fi
-    set fallback=1
-  }
 fi
 """
 
@@ -98,8 +87,8 @@ def render(
         f"search --no-floppy --set=root --fs-uuid {boot_uuid}\n"
         f"{_count() if is_counting else ''}"
         f"{body}"
-        f"{_FALLBACK if is_counting else ''}"
         "set default=0\n"
+        "set fallback=1\n"
         f"set timeout={timeout}\n"
     ).encode()
 

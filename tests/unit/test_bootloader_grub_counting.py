@@ -21,7 +21,7 @@ from bootc.storage import MenuFormat
 B = DeploymentId("b.0-1f")
 BLOCK = Block("0123456789abcdef", B, tries=3, left=2)
 TEXT = (
-    "# GRUB Environment Block\nbootc_key=0123456789abcdef\nbootc_good=\nbootc_left=2\nbootc_tries=3\nbootc_problem=\n"
+    "# GRUB Environment Block\nbootc_key=0123456789abcdef\nbootc_good=\nbootc_left=2\nbootc_tries=3\nbootc_last=\n"
     "bootc_deployment=b.0-1f\n"
 )
 
@@ -37,12 +37,17 @@ def test_the_block_is_one_that_grub_s_own_program_reads(tmp_path: Path) -> None:
 def test_what_grub_saves_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "block"
     path.write_bytes(BLOCK.render())
-    for setting in ("bootc_left=0", "bootc_problem=kernel"):
-        subprocess.run(("grub-editenv", str(path), "set", setting), check=True)
+    subprocess.run(("grub-editenv", str(path), "set", "bootc_left=1", "bootc_last=this"), check=True)
     found = Block.parse(path.read_bytes())
-    assert found == evolve(BLOCK, left=0, problem="kernel")
-    assert found is not None
-    assert found.count == Count(0, 3, "GRUB could not start its kernel")
+    assert found == evolve(BLOCK, left=1, was_last=True)
+    subprocess.run(("grub-editenv", str(path), "set", "bootc_last=other"), check=True)
+    assert Block.parse(path.read_bytes()) == evolve(BLOCK, left=1)
+
+
+def test_what_was_chosen_last_and_does_not_run_could_not_be_started() -> None:
+    assert evolve(BLOCK, was_last=True).count == Count(2, 1, "GRUB could not start its kernel")
+    assert evolve(BLOCK, was_last=True, left=0).count == Count(0, 3)
+    assert BLOCK.count == Count(2, 1)
 
 
 @given(st.binary() | st.text().map(str.encode) | st.sampled_from(TEXT.splitlines()).map(lambda line: line.encode()))

@@ -218,6 +218,17 @@ def test_what_the_deployment_itself_said_last_is_the_reason(house: House) -> Non
     assert _failures(disk) == [(FailureKind.BOOT, "3", "none of 2 boots was completed: failed: sshd.service")]
 
 
+def test_what_the_bootloader_could_not_even_start_is_given_up_at_once(house: House) -> None:
+    disk = house.installed_and_upgraded()
+    house.update(disk, 4)
+    new, old = house.deployments(disk)[:2]
+    disk.run, disk.booted = {}, old.id
+    disk.counts = {new.id: Count(TRIES - 1, 1, "its kernel cannot be read")}
+    house.open(disk).complete_boot()
+    assert house.deployments(disk)[0].id == old.id
+    assert _failures(disk) == [(FailureKind.BOOT, "4", "its boot was not completed: its kernel cannot be read")]
+
+
 def test_choosing_the_old_entry_by_hand_is_no_failure(house: House) -> None:
     disk = house.installed_and_upgraded()
     house.update(disk, 4)
