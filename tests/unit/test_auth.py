@@ -241,3 +241,46 @@ def test_a_helper_that_is_missing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "auth.json").write_text('{"credHelpers": {"h.example": "no-such-helper"}}')
     with pytest.raises(AuthenticationError, match="not installed"):
         CredentialSources(tmp_path / "auth.json").lookup("h.example/a")
+
+
+# ---------------------------------------------------------------- credential-helpers of registries.conf
+
+
+FOUND = """echo '{"Username": "helper", "Secret": "s"}'"""
+NOTHING = "echo credentials not found in native keychain; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("helpers", "answer", "expected"),
+    [
+        (("containers-auth.json", "fake"), FOUND, "file"),
+        (("fake", "containers-auth.json"), FOUND, "helper"),
+        (("fake", "containers-auth.json"), NOTHING, "file"),
+        (("fake", "containers-auth.json"), "exit 7", "file"),
+        (("missing-helper", "fake"), FOUND, "helper"),
+        (("fake",), NOTHING, None),
+        ((), FOUND, None),
+    ],
+)
+def test_helpers_are_asked_in_order(helper: Path, helpers: tuple[str, ...], answer: str, expected: str | None) -> None:
+    (helper / "answer").write_text(answer)
+    authfile = _write(helper / "auth.json", **{"h.example": _entry("file")})
+    assert _user(CredentialSources(authfile, helpers=helpers)) == expected
+
+
+def test_a_helper_that_fails_is_an_error_if_nobody_else_has_anything(helper: Path) -> None:
+    (helper / "answer").write_text("exit 7")
+    sources = CredentialSources(root=helper, environment={}, helpers=("fake", "containers-auth.json"))
+    with pytest.raises(AuthenticationError, match="exit code 7"):
+        sources.lookup("h.example/a")
+    with pytest.raises(ConfigError, match=r"registries\.conf"):
+        CredentialSources(root=helper, environment={}, helpers=("../fake",)).lookup("h.example/a")
+
+
+def test_credentials_know_where_they_come_from(helper: Path) -> None:
+    authfile = _write(helper / "auth.json", **{"h.example": _entry("file")})
+    (helper / "answer").write_text(FOUND)
+    for helpers, origin in ((("containers-auth.json",), str(authfile)), (("fake",), "docker-credential-fake")):
+        found = CredentialSources(authfile, helpers=helpers).lookup("h.example/a")
+        assert found is not None
+        assert found.origin == origin
