@@ -10,6 +10,7 @@ import pytest
 
 from tests import dirimage_system
 from tests.integration.sysroots import Layout, make_disk, mounted
+from tests.ostree_images import Tar
 from tests.unit.cli_runs import Run, bootc
 
 pytestmark = pytest.mark.root
@@ -23,7 +24,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     made = Layout(tmp_path_factory.mktemp("images"))
     for wish in ("", *BACKENDS):
         labels = {"containers.bootc.backend": wish} if wish else {}
-        made.add(wish or "plain", dirimage_system.os_layers("1"), labels=labels)
+        support = Tar().add(str(dirimage_system.MARKER), data=b"2\n")
+        made.add(wish or "plain", dirimage_system.os_layers("1", support), labels=labels)
     return made
 
 
