@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from bootc.errors import FetchError, PolicyError
+from bootc.errors import ConfigError, FetchError, PolicyError
 from bootc.image import ImageReference
 from tests.gpg import YESTERYEAR, Keys, payload
 from tests.integration.registry_fetching import fetching
@@ -263,7 +263,7 @@ def we_accept(root: Path, reference: ImageReference) -> bool:
     try:
         with fetching(root) as fetcher, fetcher.resolve(reference, PLATFORM):
             return True
-    except PolicyError:
+    except (PolicyError, ConfigError):
         return False
 
 
@@ -279,6 +279,42 @@ def test_a_signature_made_by_skopeo_is_accepted_and_named(world: World, tmp_path
     subprocess.run([*command, source, str(reference)], check=True, env=world.keys.environment, capture_output=True)
     with fetching(tmp_path) as fetcher, fetcher.resolve(reference, PLATFORM) as opened:
         assert opened.image.verdict == f"signedBy {world.keys.fingerprint('good')} (default)"
+
+
+LOOKASIDES: dict[str, tuple[bool, str]] = {
+    "default": (True, "default-docker:\n  lookaside: file://<here>\n"),
+    "host": (True, "docker:\n  <host>:\n    lookaside: file://<here>\n"),
+    "other host": (False, "docker:\n  h.example:\n    lookaside: file://<here>\n"),
+    "namespace before host": (
+        True,
+        "docker:\n  <host>:\n    lookaside: file:///none\n  <host>/os:\n    lookaside: file://<here>\n",
+    ),
+    "tag before repository": (
+        False,
+        "docker:\n  <host>/os/a:1:\n    lookaside: file:///none\n  <host>/os/a:\n    lookaside: file://<here>\n",
+    ),
+    "host before default": (
+        False,
+        "default-docker:\n  lookaside: file://<here>\ndocker:\n  <host>:\n    lookaside: file:///none\n",
+    ),
+    "the old key": (True, "default-docker:\n  sigstore: file://<here>\n"),
+    "only a place to write to": (False, "default-docker:\n  lookaside-staging: file://<here>\n"),
+    "inherited key": (
+        True,
+        "docker:\n  <host>:\n    lookaside: file://<here>\n  <host>/os:\n    lookaside-staging: file:///none\n",
+    ),
+    "no YAML": (False, "default-docker: ["),
+    "no file": (False, ""),
+}
+
+
+@pytest.mark.parametrize(("accepted", "text"), LOOKASIDES.values(), ids=LOOKASIDES)
+def test_lookasides_are_found_where_skopeo_finds_them(world: World, tmp_path: Path, accepted: bool, text: str) -> None:
+    reference = prepare(world, tmp_path, TAG, by(), [made()])
+    configuration = tmp_path / "etc/containers/registries.d/default.yaml"
+    configuration.write_text(text.replace("<host>", world.host).replace("<here>", f"{tmp_path}/lookaside"))
+    assert skopeo_accepts(tmp_path, reference) == accepted, "skopeo"
+    assert we_accept(tmp_path, reference) == accepted, "we"
 
 
 def test_a_subkey_counts_for_its_primary_key(world: World, tmp_path: Path) -> None:

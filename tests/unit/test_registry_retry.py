@@ -44,6 +44,12 @@ def test_the_servers_wish_counts_up_to_two_minutes() -> None:
     assert pauses.waited == [7.0, 120.0]
 
 
+def test_who_can_ask_another_server_does_not_wait_long() -> None:
+    pauses = _Record()
+    _fail(Tries("image", RetryRule(9, 1.0, longest_wish=2.0), pauses), 1, 7000.0)
+    assert pauses.waited == [2.0]
+
+
 def test_the_last_failure_is_the_error() -> None:
     tries = Tries("image", RetryRule(2, 1.0), _Record())
     _fail(tries, 2)

@@ -26,6 +26,8 @@ _HOPS = 10
 _LOGINS = 2
 """401s that are answered with something new, for one request"""
 _MIRROR_RETRIES = 1
+_MIRROR_WISH = 2.0
+"""seconds that a mirror may have us wait"""
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,16384}")
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
 
@@ -56,8 +58,10 @@ class RegistryClient:
 
     def tries(self) -> Tries:
         """A new budget of tries; a small one where another server can be asked instead."""
-        retries = min(self._options.retries, _MIRROR_RETRIES) if self.endpoint.is_mirror else self._options.retries
-        return Tries(self.source, RetryRule(retries, self._options.backoff), self._waiting)
+        rule = RetryRule(self._options.retries, self._options.backoff)
+        if self.endpoint.is_mirror:
+            rule = RetryRule(min(rule.retries, _MIRROR_RETRIES), rule.first_pause, _MIRROR_WISH)
+        return Tries(self.source, rule, self._waiting)
 
     def check(self) -> None:
         """Raise CancelledError if the work is to end."""

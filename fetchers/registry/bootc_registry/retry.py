@@ -14,7 +14,8 @@ from bootc.errors import NetworkError
 from bootc_registry.waiting import Waiting
 
 _LONGEST_PAUSE = 60.0
-_LONGEST_WISH = 120.0
+LONGEST_WISH = 120.0
+"""seconds that a server may have us wait"""
 _PROGRESS = 1 << 20
 """bytes after which a download counts as healthy, and its failures are forgotten"""
 
@@ -33,6 +34,7 @@ class RetryRule:
 
     retries: int
     first_pause: float
+    longest_wish: float = LONGEST_WISH
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row, with up to a tenth more so that machines spread out."""
@@ -57,7 +59,7 @@ class Tries:
             if self._failures > self._rule.retries:
                 tries = f" ({self._failures} tries)" if self._failures > 1 else ""
                 raise NetworkError(self._source, f"{interruption.problem}{tries}", interruption.hint) from interruption
-            wish = min(interruption.retry_after or 0.0, _LONGEST_WISH)
+            wish = min(interruption.retry_after or 0.0, self._rule.longest_wish)
             self._waiting.pause(wish or self._rule.pause(self._failures))
 
     def progressed(self, size: int) -> None:

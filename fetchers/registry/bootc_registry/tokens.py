@@ -177,7 +177,9 @@ class Authorizer:
             raise AuthenticationError(self._source, error.problem, error.hint) from error
 
     def _refused(self, host: str) -> AuthenticationError:
-        return AuthenticationError(self._source, f"{host} refused the credentials", _LOGIN_HINT)
+        credentials = self._credentials()
+        origin = f" from {credentials.origin}" if credentials else ""
+        return AuthenticationError(self._source, f"{host} refused the credentials{origin}", _LOGIN_HINT)
 
 
 def _address(realm: Realm, scopes: tuple[str, ...], username: str) -> str:
