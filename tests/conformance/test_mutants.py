@@ -19,7 +19,8 @@ DIRIMAGE = "test_storage_dirimage.py::TestDirimage"
 OSTREE = "test_storage_ostree.py::TestOstree"
 COMPOSEFS = "test_storage_composefs.py::TestComposefs"
 SYSTEMD_BOOT = "test_bootloader_systemd_boot.py::TestSystemdBoot"
-WRITER, ROOTS, SYSROOT = "bootc.roots.trees.writer", "bootc.roots.deployer", "bootc.roots.sysroot"
+WRITER, FILES = "bootc.roots.trees.writer", "bootc.roots.trees.regular"
+ROOTS, SYSROOT = "bootc.roots.deployer", "bootc.roots.sysroot"
 
 
 @frozen
@@ -56,17 +57,17 @@ MUTANTS = [
         "extended attributes are dropped",
         "S3.2",
         DIRIMAGE,
-        WRITER,
-        "            os.setxattr(path, key, value, follow_symlinks=False)\n",
+        FILES,
+        "            os.setxattr(target, key, value)\n",
         "            pass\n",
     ),
     Mutant(
         "set-user-id bits are dropped",
         "S3.1",
         DIRIMAGE,
-        WRITER,
-        "os.chmod(path, entry.mode)",
-        "os.chmod(path, entry.mode & 0o1777)",
+        FILES,
+        "os.fchmod(target, entry.mode)",
+        "os.fchmod(target, entry.mode & 0o1777)",
     ),
     Mutant(
         "names are copies instead of hard links",
@@ -160,9 +161,9 @@ MUTANTS = [
         "a digest is not compared",
         "S12.6",
         DIRIMAGE,
-        "bootc_dirimage.kept",
-        "is_whole = content.drained() == layer.diff_id.hex",
-        "is_whole = bool(content.drained())",
+        "bootc.roots.trees.sharing",
+        "if measured.digest() != digest:",
+        "if not measured.digest():",
     ),
     Mutant(
         "a tree has its name before it is whole",
@@ -185,7 +186,7 @@ MUTANTS = [
         "S2.4",
         DIRIMAGE,
         "bootc_dirimage.store",
-        "if not self._kept.has(layer))",
+        "if layer.diff_id.hex not in present)",
         "if layer)",
     ),
     Mutant(

@@ -184,7 +184,7 @@ def require_goes_on(system: System) -> None:
     system.transaction().roll_back()
     assert system.boot() == before
     system.transaction().collect_garbage()
-    left = [*system.names("slots"), *system.names("deployments"), *system.names("var"), *system.names("layers")]
+    left = [*system.names("slots"), *system.names("deployments"), *system.names("var")]
     assert [name for name in left if name.endswith((".partial", ".removed"))] == []
 
 

@@ -296,7 +296,7 @@ def store_on(root: Path) -> DirimageStore:
 @pytest.mark.parametrize(
     ("options", "layer"),
     [
-        ((), Tar().add("big", data=os.urandom(24 * MIB)).data),
+        ((), Tar().add("big", data=os.urandom(48 * MIB)).data),
         (("-N", "64"), b""),
     ],
     ids=["bytes", "inodes"],

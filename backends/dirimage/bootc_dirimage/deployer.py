@@ -6,7 +6,7 @@ from bootc.deployment import DeploymentId
 from bootc.roots import Images, PinningRootDeployer, RootDeployer, Sysroot, View
 from bootc.storage import MenuFormat
 from bootc_dirimage import retention
-from bootc_dirimage.layout import LAYERS, SLOTS
+from bootc_dirimage.layout import SLOTS
 from bootc_dirimage.options import DirimageOptions
 
 
@@ -19,8 +19,7 @@ class DirimageDeployer(RootDeployer):
 
     def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:
         super().initialize(stateroot, menu_format)
-        for directory in (SLOTS, LAYERS):
-            self._volume.make_directories(directory)
+        self._volume.make_directories(SLOTS)
 
     def expendable(self, view: View) -> frozenset[DeploymentId]:
         return retention.expendable(view, self._slots)

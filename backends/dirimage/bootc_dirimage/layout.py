@@ -2,8 +2,8 @@
 
     dirimage/
       bootc/                 records of the core
-      layers/HEX.tar.zst     verified layers, named by diffID
-      slots/KEY/             one image: `tree/`, its files; `image.json`; `digests`
+      slots/KEY/             one image: `tree/`, its files; `image.json`; `digests` of all files; `layers/HEX`, what
+                             each layer holds, by diffID
       …                      state, deployments and /var, as `bootc.roots.layout` tells
 
 KEY is `NUMBER-DIGEST`, as the names of deployments are.
@@ -14,7 +14,6 @@ from __future__ import annotations
 from bootc.roots import Layout
 
 LAYOUT = Layout("dirimage", numbered=("slots",))
-LAYERS = LAYOUT.base / "layers"
 SLOTS = LAYOUT.base / "slots"
 
-IMAGE, TREE, DIGESTS = "image.json", "tree", "digests"
+IMAGE, TREE, DIGESTS, LAYERS = "image.json", "tree", "digests", "layers"

@@ -16,5 +16,3 @@ class DirimageOptions:
     share: Literal["reflink", "hardlink", "none"] = "reflink"
     """how a new tree shares files with the one before it that are wholly alike. `reflink` copies where the filesystem
     cannot; with `hardlink`, damage to one tree's file damages the other's"""
-    keep_layers: bool = True
-    """keep the layers of deployed images, compressed, so that an update fetches only new ones"""

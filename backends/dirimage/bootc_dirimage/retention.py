@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import frozen
+
 from bootc.deployment import DeploymentId
 from bootc.roots import View
 from bootc.roots.retention import expendable as left_out
+
+
+@frozen
+class Room:
+    """What an import finds when room was made for it."""
+
+    gone: frozenset[DeploymentId]
+    used: frozenset[str]
+    """slots that stay"""
+    keeps_staged: bool
+
+
+def room(view: View, slots: int) -> Room | None:
+    """How room can be made for one more tree; None if it cannot."""
+    gone = in_the_way(view, slots)
+    if gone is None:
+        return None
+    used = frozenset(record.image for record in view.order if record.id not in gone)
+    with_staged = used | {view.staged.image} if view.staged else used
+    keeps_staged = len(with_staged) < slots
+    return Room(gone, with_staged if keeps_staged else used, keeps_staged)
 
 
 def in_the_way(view: View, slots: int) -> frozenset[DeploymentId] | None:

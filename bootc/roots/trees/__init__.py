@@ -5,7 +5,17 @@ from __future__ import annotations
 from bootc.roots.trees.descriptors import Directories
 from bootc.roots.trees.files import DirectoryTree
 from bootc.roots.trees.labelling import Label, label_of
+from bootc.roots.trees.regular import NOTHING
 from bootc.roots.trees.sharing import Sharing
-from bootc.roots.trees.writer import TreeWriter
+from bootc.roots.trees.writer import ContentsMissing, TreeWriter
 
-__all__ = ["Directories", "DirectoryTree", "Label", "Sharing", "TreeWriter", "label_of"]
+__all__ = [
+    "NOTHING",
+    "ContentsMissing",
+    "Directories",
+    "DirectoryTree",
+    "Label",
+    "Sharing",
+    "TreeWriter",
+    "label_of",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ class Twin:
         self.descriptor, self.directory, self.name = descriptor, directory, name
         self.same = 0
         """bytes from its beginning that are alike"""
+        self._content: bytes | None = None
 
     def continues(self, piece: bytes) -> bool:
         """Whether it goes on with this piece."""
@@ -33,27 +35,54 @@ class Twin:
         self.same += len(piece)
         return True
 
+    def has(self, digest: bytes, size: int) -> bool:
+        """Whether all of it has this SHA-256; all of it is alike then."""
+        measured, position = hashlib.sha256(), 0
+        while piece := os.pread(self.descriptor, _CHUNK, position):
+            measured.update(piece)
+            position += len(piece)
+            self._content = piece if len(piece) == size else None
+        if measured.digest() != digest:
+            return False
+        self.same = position
+        return True
+
+    def pieces(self) -> Iterator[bytes]:
+        """What is alike."""
+        if self._content is not None:
+            yield self._content
+            return
+        done = 0
+        while done < self.same:
+            piece = os.pread(self.descriptor, min(_CHUNK, self.same - done), done)
+            if not piece:
+                raise OSError(errno.EIO, "a file of another slot became shorter while it was read")
+            yield piece
+            done += len(piece)
+
 
 class Sharing:
     """Finds twins in another tree, which lies at `root` of the volume, and lets a new file share their data."""
 
-    def __init__(self, other: Directories, root: PurePosixPath, *, links: bool) -> None:
-        self._other, self.root, self.links = other, root, links
-        self._can_clone = not links
+    def __init__(self, other: Directories, root: PurePosixPath, *, links: bool, clones: bool = True) -> None:
+        """With neither links nor reflinks, contents are copied."""
+        self._other, self.root = other, root
+        self._links, self._clones = links, clones and not links
         self._linked: set[int] = set()
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether a file that is at hand anyway need be compared with its twin."""
+        return self._links or self._clones
 
     @contextmanager
     def twin(self, entry: Entry) -> Iterator[Twin | None]:
-        """The regular file of this path and size in the other tree; None if there is none to share with."""
-        descriptor = directory = -1
-        if entry.size and (self.links or self._can_clone):
-            try:
-                directory = self._other.open(entry.parent)
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                descriptor = os.open(entry.name, flags, dir_fd=directory)
-            except OSError:  # none, or something else: nothing to share
-                pass
-        if descriptor < 0:
+        """The regular file of this path and size in the other tree; None if there is none."""
+        try:
+            directory = self._other.open(entry.parent)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(entry.name, flags, dir_fd=directory)
+        except OSError:  # none, or something else: nothing to share
             yield None
             return
         try:
@@ -67,7 +96,7 @@ class Sharing:
         """Whether the new file may be a hard link to its twin: all else is alike too, and no other file of the image
         was linked to it."""
         status = os.fstat(twin.descriptor)
-        return self.links and status.st_ino not in self._linked and _is_alike(twin, status, entry)
+        return self._links and status.st_ino not in self._linked and _is_alike(twin, status, entry)
 
     def link(self, twin: Twin, entry: Entry, directory: int) -> bool:
         """Make the new file a hard link to its twin. False if the filesystem allows no more links."""
@@ -82,25 +111,22 @@ class Sharing:
 
     def fill(self, twin: Twin, size: int, target: int) -> None:
         """Give a new, empty file what is alike in its twin: all of it by a reflink, where the filesystem can."""
-        if twin.same == size and self._can_clone:
+        if twin.same == size and self._clones:
             try:
                 fcntl.ioctl(target, _FICLONE, twin.descriptor)
                 return
             except OSError as error:
                 if error.errno not in _CANNOT_CLONE:
                     raise
-                self._can_clone = False
-        copied = 0
-        while copied < twin.same:
-            piece = os.pread(twin.descriptor, min(_CHUNK, twin.same - copied), copied)
-            if not piece:
-                raise OSError(errno.EIO, "a file of another slot became shorter while it was read")
-            copied += write_all(target, piece, copied)
+                self._clones = False
+        position = 0
+        for piece in twin.pieces():
+            position += write_all(target, piece, position)
 
 
 def write_all(target: int, piece: bytes, position: int) -> int:
     """Write the whole piece at this offset; returns its length."""
-    done = 0
+    done = os.pwrite(target, piece, position)
     while done < len(piece):
         done += os.pwrite(target, memoryview(piece)[done:], position + done)
     return done

@@ -8,24 +8,37 @@ but root can look into them, and nothing is inherited from them.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from typing import TypeAlias, TypeVar
 
 from bootc.durable import DirectoryVolume, explain
 from bootc.errors import FileSystemError
+from bootc.image import Digest
 from bootc.layers import Content, Entry, EntryKind, printable
 from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor, scan
 from bootc.roots.trees.labelling import Label
-from bootc.roots.trees.sharing import Sharing, Twin, write_all
+from bootc.roots.trees.regular import FileWriter, Steps, Written
+from bootc.roots.trees.sharing import Sharing
 
-_CHUNK = 1 << 20
 _SELINUX = b"security.selinux"
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICES = {EntryKind.CHARACTER: stat.S_IFCHR, EntryKind.BLOCK: stat.S_IFBLK, EntryKind.FIFO: stat.S_IFIFO}
+
+
+_Source = TypeVar("_Source")
+_Write: TypeAlias = Callable[[Entry, int, _Source], Written]
+"""makes the file of an entry in an open directory, from what there is of it"""
+
+
+class ContentsMissing(Exception):
+    """Of some files nobody has the contents any more: these layers must be read again."""
+
+    def __init__(self, layers: Iterable[Digest]) -> None:
+        self.layers = frozenset(layers)
+        super().__init__(", ".join(sorted(map(str, self.layers))))
 
 
 class TreeWriter:
@@ -35,47 +48,74 @@ class TreeWriter:
     def __init__(
         self, volume: DirectoryVolume, root: PurePosixPath, made: Directories, sharing: Sharing | None
     ) -> None:
-        self._volume, self._root, self._made, self._sharing = volume, root, made, sharing
+        self._steps, self._made, self._sharing = Steps(volume, root), made, sharing
         self._directories: dict[bytes, Entry] = {b"": Entry(b"", EntryKind.DIRECTORY, 0o755, 0, 0, 0)}
         self._taken_over: dict[bytes, Entry] = {}
         self._own: set[bytes] = set()
+        self._is_first = True
         self._digests: dict[int, bytes] = {}
+        self._missing: dict[int, Digest] = {}
+        self._lost: set[Digest] = set()
 
     def take_over(self) -> None:
         """Begin with the tree that is there: directories of which no layer says anything keep what they have."""
         self._taken_over = {entry.path: entry for entry in self._made.present()}
-        self._directories = dict(self._taken_over)
+        self._directories, self._is_first = dict(self._taken_over), False
 
-    def lay(self, layer: Iterable[tuple[Entry, Content]]) -> None:
-        """Put one layer over what is there. Raises FileSystemError, NoSpaceError."""
+    def lay(self, layer: Iterable[tuple[Entry, Content]], note: Callable[[Entry, bytes], None] | None = None) -> None:
+        """Put one layer over what is there. `note` is told each entry and, of a file, the SHA-256 of its content.
+
+        Raises FileSystemError, NoSpaceError.
+        """
+        for entry, digest in self._lay(layer, FileWriter(self._steps, self._sharing).stream, None):
+            if note:
+                note(entry, digest)
+
+    def lay_again(self, layer: Digest, entries: Iterable[tuple[Entry, bytes]], sharing: Sharing) -> None:
+        """Put a layer over what is there that another tree has: its entries, each with the SHA-256 of its content.
+
+        A content that the other tree does not have as it should be matters only if no later layer hides it: `finish`
+        raises ContentsMissing then.
+        """
+        for _ in self._lay(entries, FileWriter(self._steps, sharing).copy, layer):
+            pass
+
+    def finish(self, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
+        """Complete the directories, after the last layer; answers with path and SHA-256 of each file that was written,
+        in order.
+
+        The tree is whole only when the answer was read to its end. Raises ContentsMissing, see `lay_again`.
+        """
+        with self._explained(b""):
+            yield from self._complete(b"", self._made.open(b""), label)
+        if self._lost:
+            raise ContentsMissing(self._lost)
+
+    # ------------------------------------------------------------ entries
+
+    def _lay(
+        self, entries: Iterable[tuple[Entry, _Source]], write: _Write[_Source], layer: Digest | None
+    ) -> Iterator[tuple[Entry, bytes]]:
         self._own = set()
-        for entry, content in layer:
+        for entry, source in entries:
+            digest = b""
             with self._explained(entry.path):
                 if entry.is_opaque:
                     self._clear(entry.parent)
                 elif entry.whiteout is not None:
                     self._remove(self._made.open(entry.parent), entry.whiteout)
                 else:
-                    self._put(entry, content)
+                    digest = self._put(entry, source, write, layer)
                     self._own.add(entry.path)
+            yield entry, digest
+        self._is_first = False
 
-    def finish(self, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
-        """Complete the directories, after the last layer; answers with path and SHA-256 of each file that was written,
-        in order.
-
-        The tree is whole only when the answer was read to its end.
-        """
-        with self._explained(b""):
-            yield from self._complete(b"", self._made.open(b""), label)
-
-    # ------------------------------------------------------------ entries
-
-    def _put(self, entry: Entry, content: Content) -> None:
+    def _put(self, entry: Entry, source: _Source, write: _Write[_Source], layer: Digest | None) -> bytes:
         match entry.kind:
             case EntryKind.DIRECTORY:
                 self._put_directory(entry)
             case EntryKind.FILE:
-                self._put_file(entry, content)
+                return self._put_file(entry, source, write, layer)
             case EntryKind.HARDLINK:
                 self._put_link(entry)
             case EntryKind.SYMLINK:
@@ -89,6 +129,7 @@ class TreeWriter:
                 self._step("mknod", entry.path, data=b"%o:%d" % (mode, device))
                 os.mknod(entry.name, mode, device, dir_fd=directory)
                 self._set_metadata(entry, directory)
+        return b""
 
     def _put_directory(self, entry: Entry) -> None:
         is_new = bool(entry.path) and self._make_directory(entry)
@@ -113,66 +154,24 @@ class TreeWriter:
         self._step("link", entry.target, entry.path)
         os.link(name, entry.name, src_dir_fd=self._made.open(parent), dst_dir_fd=directory, follow_symlinks=False)
 
-    def _put_file(self, entry: Entry, content: Content) -> None:
-        directory, digest, rest = self._cleared(entry), hashlib.sha256(), b""
-        with self._twin(entry) as twin:
-            while twin and not rest and (piece := content.read(_CHUNK)):
-                digest.update(piece)
-                rest = b"" if twin.continues(piece) else piece
-            if not (twin and not rest and self._linked(twin, entry, directory)):
-                self._write_file(entry, directory, twin, rest, content, digest.update)
-        status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
-        self._digests[status.st_ino] = digest.digest()
-
-    def _linked(self, twin: Twin, entry: Entry, directory: int) -> bool:
-        if self._sharing is None or not self._sharing.can_link(twin, entry):
-            return False
-        self._step_from_twin("link", entry.path)
-        if self._sharing.link(twin, entry, directory):
-            return True
-        self._step("unlink", entry.path)
-        return False
-
-    def _write_file(
-        self,
-        entry: Entry,
-        directory: int,
-        twin: Twin | None,
-        rest: bytes,
-        content: Content,
-        measure: Callable[[bytes], None],
-    ) -> None:
-        """A new file: what is alike in its twin, the piece that is not, and what the layer still holds."""
-        self._step("create", entry.path, data=b"600")
-        target = os.open(entry.name, _CREATE, 0o600, dir_fd=directory)
-        try:
-            if twin and self._sharing:
-                self._step_from_twin("clone", entry.path, data=b"%d" % twin.same)
-                self._sharing.fill(twin, entry.size, target)
-            position = twin.same if twin else 0
-            while piece := rest or content.read(_CHUNK):
-                if not rest:
-                    measure(piece)
-                rest = b""
-                self._step("write", entry.path, data=piece)
-                position += write_all(target, piece, position)
-        finally:
-            os.close(target)
-        self._set_metadata(entry, directory)
-
-    @contextmanager
-    def _twin(self, entry: Entry) -> Iterator[Twin | None]:
-        if self._sharing is None:
-            yield None
-            return
-        with self._sharing.twin(entry) as twin:
-            yield twin
+    def _put_file(self, entry: Entry, source: _Source, write: _Write[_Source], layer: Digest | None) -> bytes:
+        """The SHA-256 that it has, or ought to have."""
+        written = write(entry, self._cleared(entry), source)
+        self._digests.pop(written.inode, None)
+        self._missing.pop(written.inode, None)
+        if written.digest is not None:
+            self._digests[written.inode] = written.digest
+        elif layer:
+            self._missing[written.inode] = layer
+        return written.digest or b""
 
     # ------------------------------------------------------------ removing
 
     def _cleared(self, entry: Entry) -> int:
         """The directory of an entry, with nothing of its name in it."""
         directory = self._made.open(entry.parent)
+        if self._is_first:  # a layer brings each path once
+            return directory
         try:
             os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -244,7 +243,9 @@ class TreeWriter:
                     os.close(opened)
             else:
                 self._label(child, directory, label)
-                if found.is_file and (digest := self._digests.get(found.inode)):
+                if found.inode in self._missing:
+                    self._lost.add(self._missing[found.inode])
+                elif found.is_file and (digest := self._digests.get(found.inode)):
                     yield child, digest
         self._complete_self(path, directory, label)
 
@@ -282,21 +283,14 @@ class TreeWriter:
     # ------------------------------------------------------------ steps and failures
 
     def _step(self, name: str, *paths: bytes, data: bytes | None = None) -> None:
-        if self._volume.is_observed:
-            self._volume.announce(name, *(self._root / os.fsdecode(path) for path in paths), data=data)
-
-    def _step_from_twin(self, name: str, path: bytes, data: bytes | None = None) -> None:
-        """A step whose first path is that of the twin, in the other tree."""
-        if self._sharing and self._volume.is_observed:
-            relative = os.fsdecode(path)
-            self._volume.announce(name, self._sharing.root / relative, self._root / relative, data=data)
+        self._steps.tell(name, *paths, data=data)
 
     @contextmanager
     def _explained(self, path: bytes) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            shown = f"{self._volume.path(self._root)}/{printable(path) if path else ''}"
+            shown = f"{self._steps.volume.path(self._steps.root)}/{printable(path) if path else ''}"
             if error.errno == errno.ENOTSUP:
                 hint = "install on a filesystem with extended attributes, as ext4, xfs and btrfs"
                 raise FileSystemError(shown, "the filesystem cannot hold its extended attributes", hint) from error
