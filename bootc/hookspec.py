@@ -133,6 +133,8 @@ class BootloaderPlugin(Plugin[Options, Bootloader]):
 
     probe: Callable[[Machine], bool]
     """whether this machine starts by it"""
+    menus: frozenset[str] = frozenset({"own", "directory"})
+    """who may keep the entries of a menu that it takes: itself (`own`), or the backend (`directory`)"""
     require: Callable[[Machine], None] = _fits
     """raises UnsupportedPairError, before anything is written, if this machine could not start by it"""
 

@@ -76,6 +76,7 @@ def bootc_bootloaders() -> Sequence[BootloaderPlugin[Any]]:
             options=MenuOptions,
             open=_open_grub,
             capabilities=frozenset({Capability.BOOT_COUNTING}),
+            menus=frozenset({"directory"}),
             probe=_starts_by_grub,
             require=_require("grub"),
         ),

@@ -8,6 +8,7 @@ from bootc.bootloader import BootCounting, Bootloader
 from bootc.deployment import BootMenu, DeploymentId
 from bootc.errors import BootloaderError
 from bootc.hookspec import Capability
+from bootc.storage import Tree
 from bootc.testing.bootloader_bench import Bench, names
 from bootc.testing.bootloader_fixtures import BootloaderFixtures, OpenBootloader, Start, counting
 from bootc.testing.suite import clause, needs
@@ -18,35 +19,42 @@ A, B = DeploymentId("a"), DeploymentId("b")
 class CountingClauses(BootloaderFixtures):
     """B20 to B24."""
 
+    @pytest.fixture
+    def counter(self, bootloader: Bootloader, bench: Bench, tree: Tree) -> Bootloader:
+        """The bootloader where boots can be counted: some must be installed for that."""
+        if counting(bootloader).uncounted() is not None:
+            bench.install(bootloader, tree)
+        return bootloader
+
     @clause("B20")
     def test_declared_capabilities_are_those_of_the_class(self, bootloader: Bootloader, bench: Bench) -> None:
         assert (Capability.BOOT_COUNTING in self.capabilities) == isinstance(bootloader, BootCounting)
 
     @clause("B21")
     @needs(Capability.BOOT_COUNTING)
-    def test_only_the_new_default_gets_tries(self, bootloader: Bootloader, bench: Bench) -> None:
-        _upgrade(bootloader, bench, tries=3)
-        assert _counts(bootloader) == [("b", 3, 0), ("a", None, None)]
+    def test_only_the_new_default_gets_tries(self, counter: Bootloader, bench: Bench) -> None:
+        _upgrade(counter, bench, tries=3)
+        assert _counts(counter) == [("b", 3, 0), ("a", None, None)]
 
     @clause("B21")
     @needs(Capability.BOOT_COUNTING)
-    def test_without_tries_nothing_is_counted(self, bootloader: Bootloader, bench: Bench, start: Start) -> None:
-        _upgrade(bootloader, bench, tries=None)
+    def test_without_tries_nothing_is_counted(self, counter: Bootloader, bench: Bench, start: Start) -> None:
+        _upgrade(counter, bench, tries=None)
         assert start(bench.machine()) == B
-        assert _counts(bootloader) == [("b", None, None), ("a", None, None)]
+        assert _counts(counter) == [("b", None, None), ("a", None, None)]
 
     @clause("B22")
     @needs(Capability.BOOT_COUNTING)
     @pytest.mark.parametrize("story", [[["b", "a"]], [["a", "b"], ["b", "a"]], [["b", "c", "a"]], [["b"]]], ids=str)
     def test_no_write_gives_tries_back(
         self,
-        bootloader: Bootloader,
+        counter: Bootloader,
         bench: Bench,
         start: Start,
         open_bootloader: OpenBootloader,
         story: list[list[str]],
     ) -> None:
-        _upgrade(bootloader, bench, tries=3)
+        _upgrade(counter, bench, tries=3)
         assert start(bench.machine()) == B
         for wanted in story:
             again = open_bootloader(bench.machine())
@@ -57,45 +65,45 @@ class CountingClauses(BootloaderFixtures):
 
     @clause("B22")
     @needs(Capability.BOOT_COUNTING)
-    def test_a_changed_entry_keeps_its_counter(self, bootloader: Bootloader, bench: Bench, start: Start) -> None:
-        _upgrade(bootloader, bench, tries=3)
+    def test_a_changed_entry_keeps_its_counter(self, counter: Bootloader, bench: Bench, start: Start) -> None:
+        _upgrade(counter, bench, tries=3)
         assert start(bench.machine()) == B
         menu = bench.of([bench.entry("b", title="Other title"), bench.entry("a")])
         bench.turn(menu)
-        bootloader.write(menu, tries=5)
-        assert _counts(bootloader) == [("b", 2, 1), ("a", None, None)]
+        counter.write(menu, tries=5)
+        assert _counts(counter) == [("b", 2, 1), ("a", None, None)]
 
     @clause("B23")
     @needs(Capability.BOOT_COUNTING)
-    def test_a_good_entry_is_counted_no_more(self, bootloader: Bootloader, bench: Bench, start: Start) -> None:
-        menu = _upgrade(bootloader, bench, tries=3)
+    def test_a_good_entry_is_counted_no_more(self, counter: Bootloader, bench: Bench, start: Start) -> None:
+        menu = _upgrade(counter, bench, tries=3)
         start(bench.machine())
         for _ in range(2):
-            counting(bootloader).mark_good(B)
-            assert _counts(bootloader) == [("b", None, None), ("a", None, None)]
-        bootloader.write(menu, tries=3)
-        assert _counts(bootloader) == [("b", None, None), ("a", None, None)]
+            counting(counter).mark_good(B)
+            assert _counts(counter) == [("b", None, None), ("a", None, None)]
+        counter.write(menu, tries=3)
+        assert _counts(counter) == [("b", None, None), ("a", None, None)]
         assert start(bench.machine()) == B
 
     @clause("B23")
     @needs(Capability.BOOT_COUNTING)
-    def test_an_unknown_deployment_cannot_be_good(self, bootloader: Bootloader, bench: Bench) -> None:
-        _upgrade(bootloader, bench, tries=3)
+    def test_an_unknown_deployment_cannot_be_good(self, counter: Bootloader, bench: Bench) -> None:
+        _upgrade(counter, bench, tries=3)
         with pytest.raises(BootloaderError):
-            counting(bootloader).mark_good(DeploymentId("unknown"))
-        assert _counts(bootloader) == [("b", 3, 0), ("a", None, None)]
+            counting(counter).mark_good(DeploymentId("unknown"))
+        assert _counts(counter) == [("b", 3, 0), ("a", None, None)]
 
     @clause("B24")
     @needs(Capability.BOOT_COUNTING)
-    def test_an_entry_without_tries_is_passed_over(self, bootloader: Bootloader, bench: Bench, start: Start) -> None:
-        menu = _upgrade(bootloader, bench, tries=2)
+    def test_an_entry_without_tries_is_passed_over(self, counter: Bootloader, bench: Bench, start: Start) -> None:
+        menu = _upgrade(counter, bench, tries=2)
         assert [start(bench.machine()) for _ in range(4)] == [B, B, A, A]
-        assert names(bootloader.read())[0] == "a"
-        bootloader.write(menu, tries=2)
-        assert names(bootloader.read())[0] == "a"
+        assert names(counter.read())[0] == "a"
+        counter.write(menu, tries=2)
+        assert names(counter.read())[0] == "a"
         assert start(bench.machine()) == A
-        bench.change(bootloader, bench.menu("a"))
-        _upgrade(bootloader, bench, tries=2)
+        bench.change(counter, bench.menu("a"))
+        _upgrade(counter, bench, tries=2)
         assert start(bench.machine()) == B
 
 

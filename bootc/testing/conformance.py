@@ -20,8 +20,8 @@ from bootc.hookspec import Context
 from bootc.machine import Machine
 from bootc.plugins import Plugins
 from bootc.storage import Backend
-from bootc.testing.bootloader import BootloaderSuite, OpenBootloader
-from bootc.testing.fakes import FakeMachine
+from bootc.testing.bootloader import BootloaderSuite, MenuKind, OpenBootloader
+from bootc.testing.fakes import EXT4, MKFS, FakeMachine
 from bootc.testing.fetcher import FetcherSuite, OpenFetcher, Place
 from bootc.testing.selection import selected
 from bootc.testing.storage import StorageBackendSuite
@@ -35,6 +35,7 @@ if selected.backend is not None:
         capabilities = BACKEND.capabilities_with(BACKEND.options())
         writes = BACKEND.writes
         deviations = selected.deviations
+        mkfs = MKFS[BACKEND.filesystems[0]] if BACKEND.filesystems else EXT4
 
         @pytest.fixture
         def open_backend(self, machine: FakeMachine) -> Callable[[], Backend]:
@@ -71,6 +72,7 @@ if selected.bootloader is not None:
         """The bootloader that `--bootc-bootloader` names; its boot counting needs a class with a fixture `start`."""
 
         capabilities = BOOTLOADER.capabilities_with(BOOTLOADER.options())
+        menus = frozenset(map(MenuKind, BOOTLOADER.menus))
         deviations = selected.deviations
 
         @pytest.fixture

@@ -14,20 +14,13 @@ from bootc.machine import Machine
 from bootc.testing.bootloader import BootloaderSuite, MenuKind, OpenBootloader, Start
 
 
-class CountingGrub(Grub):
-    """On a machine whose installed grub.cfg counts boots; the suite writes menus where nothing was installed."""
-
-    def uncounted(self) -> str | None:
-        return None
-
-
 class TestGrub(BootloaderSuite):
     menus = frozenset({MenuKind.DIRECTORY})
     capabilities = frozenset({Capability.BOOT_COUNTING})
 
     @pytest.fixture
     def open_bootloader(self) -> OpenBootloader:
-        return CountingGrub
+        return Grub
 
     @pytest.fixture
     def start(self) -> Start:

@@ -2,7 +2,7 @@
 
 from bootc.testing.fakes.images import KERNEL_VERSION, MODULES, REFERENCE, FakeImage, image_of, os_image
 from bootc.testing.fakes.layers import TIME, FakeLayer, fold
-from bootc.testing.fakes.machine import EXT4, MIB, FakeMachine
+from bootc.testing.fakes.machine import EXT4, MIB, MKFS, FakeMachine
 from bootc.testing.fakes.mounts import mount_root
 from bootc.testing.fakes.streams import Altered, Cut, Fault, MemoryStreams
 
@@ -10,6 +10,7 @@ __all__ = [
     "EXT4",
     "KERNEL_VERSION",
     "MIB",
+    "MKFS",
     "MODULES",
     "REFERENCE",
     "TIME",

@@ -19,6 +19,8 @@ from bootc.testing.fakes import mounts
 
 MIB = 1 << 20
 EXT4 = ("mkfs.ext4", "-q", "-m", "0", "-O", "verity", "-E", "nodiscard,lazy_itable_init=1")
+MKFS = {"ext4": EXT4, "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "--mixed")}
+"""how to make small ones, by the types that a backend names"""
 
 _PLACE = Path("/mnt")
 """where all of the fake machine lies, in the mount namespace of the test; inside and outside of what is booted"""
