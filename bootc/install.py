@@ -77,6 +77,8 @@ def _finish(transaction: Transaction, deployment: Deployment, request: InstallRe
         raise DeploymentError("the new deployment does not know its image")
     with transaction.backend.store.open_tree(deployment.image) as tree:
         etc = transaction.context.machine.sysroot.at(transaction.backend.deployer.etc(deployment.id))
+        for directory in (PurePosixPath(), PurePosixPath("tmpfiles.d")):
+            etc.sweep(directory)
         if request.boot_spec:
             etc.replace(PurePosixPath("fstab"), f"{request.boot_spec} /boot auto ro 0 0\n".encode())
         if request.root_ssh_keys is not None:
