@@ -267,6 +267,13 @@ def we_accept(root: Path, reference: ImageReference) -> bool:
         return False
 
 
+def refusal(root: Path, reference: ImageReference) -> str:
+    """What the policy's error says."""
+    with fetching(root) as fetcher, pytest.raises(PolicyError) as caught, fetcher.resolve(reference, PLATFORM):
+        pass
+    return caught.value.problem
+
+
 def test_a_signature_made_by_skopeo_is_accepted_and_named(world: World, tmp_path: Path) -> None:
     reference = prepare(world, tmp_path, "<host>/os/signed:1", by(), [])
     configuration = tmp_path / "etc/containers/registries.d/default.yaml"
@@ -279,6 +286,23 @@ def test_a_signature_made_by_skopeo_is_accepted_and_named(world: World, tmp_path
     subprocess.run([*command, source, str(reference)], check=True, env=world.keys.environment, capture_output=True)
     with fetching(tmp_path) as fetcher, fetcher.resolve(reference, PLATFORM) as opened:
         assert opened.image.verdict == f"signedBy {world.keys.fingerprint('good')} (default)"
+
+
+def test_a_small_message_with_a_large_content_is_no_signature(world: World, tmp_path: Path) -> None:
+    def bomb(world: World) -> bytes:
+        return world.keys.sign("good", bytes(64 << 20), "--compress-algo", "zlib")
+
+    reference = prepare(world, tmp_path, TAG, by(), [bomb])
+    assert (tmp_path / f"lookaside/os/a@{world.digest.replace(':', '=')}/signature-1").stat().st_size < 1 << 17
+    assert "gpgv does not accept it" in refusal(tmp_path, reference)
+
+
+def test_signatures_are_not_gathered_without_end(world: World, tmp_path: Path) -> None:
+    def large(world: World) -> bytes:
+        return b"\xa3" + bytes((4 << 20) - 1)
+
+    reference = prepare(world, tmp_path, TAG, by(), [large] * 5)
+    assert "signatures of more than" in refusal(tmp_path, reference)
 
 
 LOOKASIDES: dict[str, tuple[bool, str]] = {

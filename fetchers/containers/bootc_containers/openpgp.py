@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bootc.errors import MissingProgramError, PolicyError, ProgramError
-from bootc.machine import Command
+from bootc.machine import Command, find_program
 from bootc_containers.payload import Unacceptable
 from bootc_containers.signatures import SIGNATURE_LIMIT
 
@@ -42,22 +42,22 @@ def verify(message: bytes, ring: bytes) -> tuple[str, bytes]:
         status = _run(folder)
         fingerprint = _require_good(status)
         content = folder / "content"
-        if not content.is_file() or content.stat().st_size > SIGNATURE_LIMIT:
-            raise Unacceptable("it holds no payload, or too much")
+        if not content.is_file():
+            raise Unacceptable("it holds no payload")
         return fingerprint, content.read_bytes()
 
 
 def _run(folder: Path) -> list[list[str]]:
-    keys = ("--homedir", str(folder), "--keyring", str(folder / "ring"))
+    if find_program("gpgv") is None:
+        raise PolicyError("gpgv", "signatures by GnuPG cannot be verified on this machine", "install gpgv")
+    # A small message can have a large content.
+    argv = ("prlimit", f"--fsize={SIGNATURE_LIMIT}", "gpgv", "--homedir", str(folder), "--status-fd", "1")
+    keys = ("--keyring", str(folder / "ring"), "--weak-digest", "SHA1")
     files = ("--output", str(folder / "content"), str(folder / "message"))
     try:
-        done = Command(
-            ("gpgv", *keys, "--weak-digest", "SHA1", "--status-fd", "1", *files),
-            "verify signatures of images",
-            timeout=60.0,
-        ).run()
+        done = Command((*argv, *keys, *files), "verify signatures of images", timeout=60.0).run()
     except MissingProgramError as error:
-        raise PolicyError("gpgv", error.message, "install gpgv") from error
+        raise PolicyError("gpgv", error.message, error.hint) from error
     except ProgramError as error:
         raise Unacceptable("gpgv does not accept it") from error
     lines = done.stdout.decode(errors="replace").splitlines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,8 @@ from bootc_containers.signatures import Signature, SignatureStore, SigstoreSigna
 ACCEPT = "insecureAcceptAnything"
 REJECT = "reject"
 _MOST_PROBLEMS = 3
+_ALL_LIMIT = 16 << 20
+"""bytes of all signatures of one manifest"""
 
 Check: TypeAlias = Callable[[Signature], "tuple[Payload, str] | None"]
 """Verifies the cryptography of one signature: its payload and who made it; None: of another kind, passed over."""
@@ -80,12 +82,20 @@ class Decision:
         self, manifest: bytes, store: SignatureStore, checks: Sequence[tuple[Requirement, Check | None]]
     ) -> str:
         digest = Digest("sha256", hashlib.sha256(manifest).hexdigest())
-        signatures = tuple(store.signatures(digest))
+        signatures = tuple(self._bounded(store.signatures(digest)))
         makers = [
             requirement.type if check is None else self._maker(requirement, check, manifest, signatures)
             for requirement, check in checks
         ]
         return f"{', '.join(makers)} ({self.where})"
+
+    def _bounded(self, signatures: Iterable[Signature]) -> Iterator[Signature]:
+        left = _ALL_LIMIT
+        for signature in signatures:
+            left -= len(signature.message if isinstance(signature, SimpleSignature) else signature.payload)
+            if left < 0:
+                raise PolicyError(self.reference.display, f"has signatures of more than {_ALL_LIMIT} bytes")
+            yield signature
 
     def _maker(self, requirement: Requirement, check: Check, manifest: bytes, signatures: Sequence[Signature]) -> str:
         """Who made the first signature that meets the requirement."""
