@@ -83,6 +83,9 @@ class FetcherFixtures(ConformanceSuite):
         if "shelf" in metafunc.fixturenames:
             served = [transport for transport in _SHELVES if transport in self.transports]
             metafunc.parametrize("shelf", served, indirect=True)
+        if "remote" in metafunc.fixturenames and "registry" not in self.transports:
+            skipped = pytest.param("registry", marks=pytest.mark.undeclared("transport registry"))
+            metafunc.parametrize("remote", [skipped], indirect=True)
 
     @pytest.fixture
     def open_fetcher(self) -> OpenFetcher:
@@ -115,8 +118,6 @@ class FetcherFixtures(ConformanceSuite):
     @pytest.fixture
     def remote(self, registry: LoopbackRegistry) -> RegistryShelf:
         """The shelf of clauses that are about registries."""
-        if "registry" not in self.transports:
-            pytest.skip("the fetcher has no transport `registry`")
         return RegistryShelf(registry)
 
     @pytest.fixture

@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and remember what was selected."""
     config.addinivalue_line("markers", "clause(number, ...): the clauses of the contract that a test is of")
     config.addinivalue_line("markers", "needs(capability): for plugins that declare this capability")
+    config.addinivalue_line("markers", "undeclared(what): for what the plugin does not offer")
     config.addinivalue_line("markers", "recorded: for plugins whose changes all go through volumes")
     config.addinivalue_line("markers", "lacks(capability): for plugins that do not declare this capability")
     modules: list[pytest.Module] = []
@@ -114,6 +115,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     excluded = {capability for mark in item.iter_markers("lacks") for capability in mark.args}
     reasons = [f"capability {capability.value} is not declared" for capability in needed - suite.capabilities]
     reasons += [f"capability {capability.value} is declared" for capability in excluded & suite.capabilities]
+    reasons += [f"{what} is not declared" for mark in item.iter_markers("undeclared") for what in mark.args]
     if item.get_closest_marker("recorded") and getattr(suite, "writes", "recorded") != "recorded":
         reasons.append("its writes are declared opaque")
     if reasons:

@@ -17,3 +17,9 @@ class TestRegistryFetcher(FetcherSuite):
         return lambda context, place: RegistryFetcher(
             context, RegistryOptions(insecure=place.insecure, authfile=str(place.authfile), backoff=0.01)
         )
+
+
+class TestWithoutRegistries(TestRegistryFetcher):
+    """As a fetcher for files only would be tested."""
+
+    transports = frozenset({"oci"})
