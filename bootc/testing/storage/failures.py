@@ -52,7 +52,7 @@ class Full(StorageSuite):
         first = system.install("1")
         layer = FakeLayer()
         for number in range(300):
-            layer.file(f"usr/share/file-{number}", b"%d" % number)
+            layer.file(f"usr/share/file-{number}", b"%d is a file of its own\n" % number * 50)
         image = os_image("2", layer)
         if os.statvfs(system.machine.root).f_files:
             _fill_files(system.machine.root / "filler", left)

@@ -134,12 +134,13 @@ def _require_whole(system: System, images: Sequence[FakeImage]) -> None:
     assert {path: found.get(path) for path in expected} == expected
     assert (system.etc / "version").read_text() == f"image {version}\n"
     assert (system.var / "lib/data/file").read_text() == "initial\n"
-    assert system.findings() == []
+    assert system.damage() == []
 
 
 def _require_goes_on(system: System) -> None:
     """The next update works, whatever was left, and leaves no damage."""
     system.clean()
+    assert system.findings() == []
     system.upgrade("4")
     assert system.running() == "4"
     assert system.findings() == []

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from bootc.deployment import Deployment, DeploymentId, KernelArguments, Slots
 from bootc.image import ImportedImage
-from bootc.storage import Backend, Deployer, DeployRequest, ImageStore, MenuFormat
+from bootc.storage import Backend, Deployer, DeployRequest, Finding, ImageStore, MenuFormat
 from bootc.testing.fakes import REFERENCE, FakeImage, FakeMachine, os_image
 
 STATEROOT = "default"
@@ -165,8 +165,14 @@ class System:
 
     def findings(self) -> list[str]:
         """What both checks find, in words."""
-        found = (*self.store.check(), *self.deployer.check())
-        return [f"{finding.subject}: {finding.message}" for finding in found]
+        return [f"{finding.subject}: {finding.message}" for finding in self._checked()]
+
+    def damage(self) -> list[str]:
+        """What both checks find that is fatal, in words."""
+        return [f"{finding.subject}: {finding.message}" for finding in self._checked() if finding.is_fatal]
+
+    def _checked(self) -> tuple[Finding, ...]:
+        return (*self.store.check(), *self.deployer.check())
 
 
 def versions(deployments: Sequence[Deployment]) -> list[str | None]:
