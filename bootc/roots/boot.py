@@ -80,7 +80,8 @@ def entry(record: DeploymentRecord, layout: Layout) -> BootEntry:
 def mount_plan(record: DeploymentRecord, layout: Layout, images: Images) -> MountPlan:
     """How the initramfs puts the deployment together."""
     etc, var = layout.deployments / record.id / ETC, layout.var / record.stateroot
-    return MountPlan(root=images.root(record), binds={PurePosixPath("etc"): etc, PurePosixPath("var"): var})
+    binds = {PurePosixPath("etc"): etc, PurePosixPath("var"): var}
+    return MountPlan(images.root(record), binds, is_etc_transient=record.is_etc_transient)
 
 
 def _system_name(tree: Tree) -> str:

@@ -20,6 +20,7 @@ from bootc.roots.layout import ETC, MOUNTS, build_at, discard
 from bootc.roots.records import DeploymentRecord, RootState
 from bootc.roots.sysroot import Staged, Sysroot, View
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
+from bootc.system.initramfs import TRANSIENT_VERSION
 
 _STATEROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _COPY = etc_merge.MergePlan((), ())
@@ -29,8 +30,9 @@ _COPY = etc_merge.MergePlan((), ())
 class RootDeployer(Deployer):
     """Without pins; what the next import will destroy is for a subclass to say (`expendable`)."""
 
-    def __init__(self, sysroot: Sysroot, images: Images) -> None:
-        self._sysroot, self._images = sysroot, images
+    def __init__(self, sysroot: Sysroot, images: Images, *, is_etc_transient: bool = False) -> None:
+        """With a transient /etc, what new deployments change in theirs is forgotten at reboot, and never merged."""
+        self._sysroot, self._images, self._is_etc_transient = sysroot, images, is_etc_transient
         self._volume, self._layout = sysroot.volume, sysroot.layout
 
     def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:
@@ -86,7 +88,8 @@ class RootDeployer(Deployer):
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         tree = self._images.tree(image.key)
-        found = Boot.of(tree, image, str(request.reference), self._images.plan_version)
+        version = max(self._images.plan_version, TRANSIENT_VERSION if self._is_etc_transient else 1)
+        found = Boot.of(tree, image, str(request.reference), version)
         files = tuple(self._images.source(image.key, path) for path in (found.kernel, found.initramfs))
         self._fill_var(image.key, request.stateroot)
         record = DeploymentRecord(
@@ -102,6 +105,7 @@ class RootDeployer(Deployer):
             kernel=files[0],
             initramfs=files[1],
             boot_digest=boot.digest(self._volume, files),
+            is_etc_transient=self._is_etc_transient,
         )
         home = self._layout.deployments / record.id
         partial = build_at(home)

@@ -97,6 +97,8 @@ class DeploymentRecord:
     """kernel and initramfs below the sysroot, links resolved"""
     initramfs: PurePosixPath
     boot_digest: Digest
+    is_etc_transient: bool = False
+    """whether changes of its /etc are forgotten at reboot"""
 
     @classmethod
     def read(cls, volume: DirectoryVolume, layout: Layout, id: DeploymentId) -> DeploymentRecord | None:
@@ -124,6 +126,7 @@ class DeploymentRecord:
             kernel=kernel,
             initramfs=initramfs,
             boot_digest=digest,
+            is_etc_transient=document.get("etc") == _TRANSIENT,
             **texts,
         )
 
@@ -141,10 +144,12 @@ class DeploymentRecord:
             "kernel": str(self.kernel),
             "initramfs": str(self.initramfs),
             "boot-digest": str(self.boot_digest),
+            "etc": _TRANSIENT if self.is_etc_transient else "persistent",
         }
         write_record(volume, directory / DEPLOYMENT, document)
 
 
+_TRANSIENT = "transient"
 _TEXTS = ("stateroot", "image", "reference", "title", "version", "kernel", "initramfs", "boot-digest")
 
 

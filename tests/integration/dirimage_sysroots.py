@@ -19,7 +19,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tests.integration.booted import running_layer
-from tests.integration.sysroots import DISK_SIZE, Layout, install, make_disk, mounted, os_layers
+from tests.integration.sysroots import DISK_SIZE, Layout, make_disk, mounted, os_layers
 from tests.ostree_images import Normal, Tar, normal_form
 from tests.unit.cli_runs import Run, bootc
 
@@ -35,9 +35,10 @@ def dirimage_layers(version: str, ballast: int = 0) -> list[bytes]:
     return [*os_layers(version, ballast), support.add("usr/lib/bootc/initramfs/version", data=b"2\n").data]
 
 
-def install_dirimage(root: Path, source: str) -> None:
+def install_dirimage(root: Path, source: str, config: Path | None = None) -> None:
     """Install an image to a mounted filesystem."""
-    run = install(root, source, "--skip-finalize", "--backend", "dirimage")
+    command = (*(("--config", str(config)) if config else ()), "install", "to-filesystem", "--source-imgref", source)
+    run = bootc(*command, "--bootloader", "none", "--skip-finalize", "--backend", "dirimage", str(root))
     assert run.code == 0, run.err
     clean = bootc("--sysroot", str(root), "internals", "cleanup")
     assert clean.code == 0, clean.err
@@ -130,6 +131,7 @@ class BootedDirimage:
         top = str(self.folder / "top")
         binds = {"/usr": "/usr", "/run": str(self.run), **{str(path): str(path) for path in self.mounts}}
         lines = [
+            ("mount", "--bind", str(self.run), "/run"),
             ("mount", "--bind", str(self.root), top),
             ("mount", "--bind", str(self.folder / "cmdline"), "/proc/cmdline"),
             ("sh", str(SCRIPT), top),

@@ -24,7 +24,7 @@ from tests.integration.dirimage_sysroots import (
     unchanged,
 )
 from tests.integration.failing import World, error_of, fails
-from tests.integration.sysroots import MIB, copy_mounted, images, install, mounted
+from tests.integration.sysroots import MIB, copy_mounted, images, install, make_disk, mounted
 from tests.integration.test_bad_input_space import ADVICE, filled
 from tests.ostree_images import Tar
 from tests.unit.cli_runs import bootc
@@ -399,6 +399,26 @@ def test_what_runs_is_mounted_as_the_plan_says(world: World, booted: BootedDirim
     run = booted.execute("touch", "/etc/written", "/var/written")
     assert (run.code, run.err) == (0, "")
     assert booted.execute("touch", "/opt").code != 0
+
+
+def test_a_transient_etc_is_forgotten_and_never_merged(world: World, running: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[backends.dirimage]\netc = "transient"\n')
+    with mounted(make_disk(tmp_path / "disk"), tmp_path / "sysroot") as root:
+        install_dirimage(root, world.layout.reference("r1"), config)
+        first = BootedDirimage.boot(root, tmp_path, world.layout.folder)
+        first.execute("sh", "-c", "echo mine | tee /etc/mine > /etc/default")
+        assert first.execute("cat", "/etc/mine", "/etc/default").out == "mine\nmine\n"
+        again = BootedDirimage.boot(root, tmp_path, world.layout.folder, tmp_path)
+        assert again.execute("cat", "/etc/default").out == "shipped\n"
+        again.execute("sh", "-c", "echo mine > /etc/default")
+        run = again.bootc("--config", str(config), *switch(world, "r2"))
+        assert run.out.startswith("Queued for next boot: "), run
+        assert again.bootc("--config", str(config), "internals", "finalize-staged").code == 0
+        second = BootedDirimage.boot(root, tmp_path, world.layout.folder)
+        assert second.id != first.id
+        assert second.execute("sh", "-c", "cat /etc/version /etc/default").out == "r2shipped\n"
+        assert second.execute("test", "-e", "/etc/mine").code == 1
 
 
 def test_an_installation_onto_what_holds_one(world: World, root: Path) -> None:

@@ -15,13 +15,12 @@ from bootc.system.initramfs import MountPlan
 
 pytestmark = pytest.mark.root
 
-PLAN = MountPlan(
-    PurePosixPath("slots/1/tree"),
-    {PurePosixPath("etc"): PurePosixPath("deployments/1/etc"), PurePosixPath("var"): PurePosixPath("var/default")},
-).render()
+BINDS = {PurePosixPath("etc"): PurePosixPath("deployments/1/etc"), PurePosixPath("var"): PurePosixPath("var/default")}
+PLAN = MountPlan(PurePosixPath("slots/1/tree"), BINDS).render()
 FAKES = ("systemctl", "reboot", "sleep")
 """what would stop this machine: each only notes how it was called"""
 WORLD = """
+mount -t tmpfs none /run
 mount -t tmpfs none {physical}
 cp -a {content}/. {physical}/
 mount -o remount,ro {physical}
@@ -58,7 +57,7 @@ def run(
     content = folder / "content"
     for name in ("slots/1/tree/etc", "slots/1/tree/var", "slots/1/tree/sysroot", "deployments/1/etc", "var/default"):
         if name != missing:
-            (content / name).mkdir(parents=True)
+            (content / name).mkdir(parents=True, exist_ok=True)
     (content / "slots/1/tree/which").write_text("the tree")
     (content / "deployments/1").mkdir(parents=True, exist_ok=True)
     if plan is not None:
@@ -96,6 +95,24 @@ def test_the_root_is_put_together_by_the_plan(tmp_path: Path) -> None:
     assert (result.code, result.err) == (0, "")
     assert result.out == "the tree root is read-only\nsysroot is read-only\n1\n2\n"
     assert result.calls == []
+
+
+def test_a_transient_etc_is_what_the_deployment_has_until_it_is_changed(tmp_path: Path) -> None:
+    look = """
+        cat etc/shipped && echo mine > etc/shipped && cat etc/shipped && touch etc/new && rm etc/old
+        cat sysroot/deployments/1/etc/shipped && ls sysroot/deployments/1/etc
+        stat -c %a etc && findmnt -no FSTYPE etc
+    """
+    plan = MountPlan(PurePosixPath("slots/1/tree"), BINDS, is_etc_transient=True).render()
+    assert plan.splitlines()[0] == b"bootc-mount-plan 2"
+    assert plan.splitlines()[-1] == b"etc-transient"
+    etc = tmp_path / "content/deployments/1/etc"
+    etc.mkdir(parents=True)
+    (etc / "shipped").write_text("shipped\n")
+    (etc / "old").touch()
+    result = run(tmp_path, ARGUMENTS, plan, look=look)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.split() == ["shipped", "mine", "shipped", "old", "shipped", "755", "tmpfs", "overlay"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ class DirimageDeployer(RootDeployer):
     """With two slots."""
 
     def __init__(self, sysroot: Sysroot, images: Images, options: DirimageOptions) -> None:
-        super().__init__(sysroot, images)
+        super().__init__(sysroot, images, is_etc_transient=options.etc == "transient")
         self._slots = options.slots
 
     def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:

@@ -16,3 +16,5 @@ class DirimageOptions:
     share: Literal["reflink", "hardlink", "none"] = "reflink"
     """how a new tree shares files with the one before it that are wholly alike. `reflink` copies where the filesystem
     cannot; with `hardlink`, damage to one tree's file damages the other's"""
+    etc: Literal["persistent", "transient"] = "persistent"
+    """`transient`: changes of /etc are forgotten at reboot, and updates carry nothing over"""

@@ -25,6 +25,8 @@ MARKER = PurePosixPath("usr/lib/bootc/initramfs/version")
 """in an image: which versions of plans its initramfs can carry out, up to this number"""
 VERSION = 2
 """the newest version of plans"""
+TRANSIENT_VERSION = 2
+"""the first one with a transient /etc"""
 
 _WORD = re.compile(r"[A-Za-z0-9_.,:+=@/-]+")
 _DIGEST = re.compile(r"sha256-12:[0-9a-f]{64}|sha512-12:[0-9a-f]{128}")
@@ -57,18 +59,22 @@ class MountPlan:
 
     As data: a line `bootc-mount-plan VERSION`, then one mount per line, words separated by spaces, in their order. In
     version 1, `root SOURCE` binds a directory, read-only, as the new root, and `bind SOURCE TARGET` a writable one into
-    it. In version 2, `composefs IMAGE OBJECTS DIGEST verified|unverified` may stand in the place of `root`. The
-    physical root is always at `sysroot`. A script that meets an unknown version or word refuses the plan.
+    it. In version 2, `composefs IMAGE OBJECTS DIGEST verified|unverified` may stand in the place of `root`, and
+    `etc-transient`, the last line, lays a directory in memory over `etc`, so that its changes are forgotten at reboot.
+    The physical root is always at `sysroot`. A script that meets an unknown version or word refuses the plan.
     """
 
     root: Root
     binds: Mapping[PurePosixPath, PurePosixPath] = field(factory=dict)
     """target to source"""
+    is_etc_transient: bool = False
 
     def render(self) -> bytes:
         """The plan as the script reads it. ValueError for a path or digest that is no plain word."""
-        lines = [f"bootc-mount-plan {version_for(self.root)}", _root_line(self.root)]
+        version = max(version_for(self.root), TRANSIENT_VERSION if self.is_etc_transient else 1)
+        lines = [f"bootc-mount-plan {version}", _root_line(self.root)]
         lines += [f"bind {_word(source)} {_word(target)}" for target, source in self.binds.items()]
+        lines += ["etc-transient"] if self.is_etc_transient else []
         return "".join(f"{line}\n" for line in lines).encode()
 
 
