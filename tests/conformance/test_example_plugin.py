@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.dirimage_system import os_layers
+from tests.integration.sysroots import MIB, Layout, make_disk, mounted
 
 pytestmark = pytest.mark.root
 
@@ -43,6 +47,35 @@ def test_the_installed_example_is_found(python: Path, tmp_path: Path) -> None:
     listed = run([str(python), "-m", "bootc", "plugins"], tmp_path)
     assert re.search(r"^.*btrfs.*read-only snapshots on btrfs.*$", listed, re.MULTILINE)
     assert "bootc-btrfs 1.0" in listed
+
+
+def test_systems_are_installed_and_upgraded_with_the_example(python: Path, tmp_path: Path) -> None:
+    layout, disk = Layout(tmp_path / "images"), tmp_path / "disk"
+    layout.add("os", os_layers("1"))
+    with disk.open("wb") as file:
+        file.truncate(300 * MIB)
+    run(["mkfs.btrfs", "-q", str(disk)], tmp_path)
+    with mounted(disk, tmp_path / "target") as root:
+        bootc = [str(python), "-m", "bootc"]
+        options = ("--source-imgref", layout.reference("os"), "--bootloader", "none", "--backend", "btrfs")
+        run([*bootc, "install", "to-filesystem", *options, "--skip-finalize", str(root)], tmp_path)
+        layout.add("os", os_layers("2"))
+        run([*bootc, "--sysroot", str(root), "upgrade"], tmp_path)
+        status = json.loads(run([*bootc, "--sysroot", str(root), "status", "--json"], tmp_path))["status"]
+        deployed = [root / entry["btrfs"]["subvolume"] for entry in status["otherDeployments"]]
+        assert [(tree / "usr/lib/version").read_text() for tree in deployed] == ["2", "1"]
+
+
+def test_other_filesystems_are_refused_before_anything_is_written(python: Path, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "images")
+    layout.add("os", os_layers("1"))
+    with mounted(make_disk(tmp_path / "disk"), tmp_path / "target") as root:
+        options = ("--source-imgref", layout.reference("os"), "--bootloader", "none", "--backend", "btrfs")
+        command = [str(python), "-m", "bootc", "install", "to-filesystem", *options, str(root)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"error: {root}: backend 'btrfs' does not work on ext4" in done.stderr
+        assert [path.name for path in root.iterdir()] == ["lost+found"]
 
 
 def test_the_installed_example_keeps_the_contract(python: Path, tmp_path: Path) -> None:
