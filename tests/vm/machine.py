@@ -275,7 +275,7 @@ class VirtualMachine:
     def _block_devices(self) -> list[str]:
         options = []
         for number, disk in enumerate(self._disks):
-            node = f"disk{number}"
+            node, more = f"disk{number}", ""
             options += ["-blockdev", f"driver=raw,node-name={node},discard=unmap,file.driver=file,file.filename={disk}"]
             if number == 0 and self._write_log is not None:
                 self._write_log.write_bytes(b"")
@@ -285,8 +285,9 @@ class VirtualMachine:
                     "-blockdev",
                     f"driver=blklogwrites,node-name=logged,file={node},log=log,log-sector-size=512",
                 ]
-                node = "logged"
-            options += ["-device", f"virtio-blk-pci,drive={node},bootindex={number + 1}"]
+                # blklogwrites puts parts of its own before each write, and what was merged can have no more parts then.
+                node, more = "logged", ",request-merging=off"
+            options += ["-device", f"virtio-blk-pci,drive={node},bootindex={number + 1}{more}"]
         return options
 
     def _execute(self, command: Sequence[str], deadline: float, stdin: bytes = b"") -> Outcome:
