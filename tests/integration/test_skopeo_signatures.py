@@ -341,6 +341,15 @@ def test_lookasides_are_found_where_skopeo_finds_them(world: World, tmp_path: Pa
     assert we_accept(tmp_path, reference) == accepted, "we"
 
 
+def test_a_reference_that_insists_on_signatures_is_accepted_with_one(world: World, tmp_path: Path) -> None:
+    reference = prepare(world, tmp_path, TAG, by(), [made()])
+    signed = ImageReference.parse(f"ostree-image-signed:{reference}")
+    assert we_accept(tmp_path, signed)
+    (tmp_path / "etc/containers/policy.json").write_text(json.dumps({"default": ACCEPT}))
+    assert we_accept(tmp_path, reference)
+    assert "refusing usage" in refusal(tmp_path, signed)
+
+
 def test_a_subkey_counts_for_its_primary_key(world: World, tmp_path: Path) -> None:
     """The skopeo of Debian 12 takes a subkey for another key."""
     assert we_accept(tmp_path, prepare(world, tmp_path, TAG, by("<keys>/rooted.gpg"), [made("rooted")]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bootc import __version__
-from bootc.errors import NetworkError, ProtocolError
+from bootc.errors import ProtocolError
 from bootc_registry.endpoint import Peer
 from bootc_registry.options import RegistryOptions
 from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
+from bootc_registry.troubles import connection_failure, explained
 from bootc_registry.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Answer:
             data = _receive(self._raw, size)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             self.close()
-            raise _explained(error) from error
+            raise explained(error) from error
         self._require_pace(time.monotonic() - started, len(data))
         return data
 
@@ -193,7 +193,7 @@ class Http:
         except ValueError as error:
             raise ProtocolError(source, f"{host}: an address or a header that cannot be used") from error
         except (HTTPError, HTTPException, OSError) as error:
-            raise _failure(error, host, source) from error
+            raise connection_failure(error, host, source) from error
         patience = self._options.read_timeout
         return self._tracked(Answer(url, response.status_code, response.headers, response.raw, patience))
 
@@ -262,41 +262,3 @@ def _receive(raw: Any, size: int) -> bytes:
     else:  # urllib3 before 2.1
         data = raw._original_response.read1(size)
     return data
-
-
-def _failure(error: Exception, host: str, source: str) -> Interruption | NetworkError:
-    from urllib3.util.ssl_match_hostname import CertificateError
-
-    cause = _root(error)
-    if isinstance(cause, ssl.SSLCertVerificationError | CertificateError):
-        hint = f"put the authority's certificate into /etc/containers/certs.d/{host}/ as NAME.crt"
-        reason = getattr(cause, "verify_message", "") or "it is for another host"
-        return NetworkError(source, f"the certificate of {host} is not trusted: {reason}", hint)
-    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-        return NetworkError(source, f"there is no host {host}", "check the image's name and the network")
-    interruption = _explained(error)
-    return Interruption(f"{host}: {interruption.problem}", interruption.hint)
-
-
-def _explained(error: Exception) -> Interruption:
-    """In words of our own: those of the libraries quote addresses, and addresses can hold secrets."""
-    cause = _root(error)
-    if isinstance(cause, TimeoutError) or "Timeout" in type(error).__name__:
-        return Interruption("no answer in time")
-    if isinstance(cause, ssl.SSLError):
-        return Interruption(f"TLS failed: {cause.reason or type(cause).__name__}")
-    if isinstance(cause, HTTPException):
-        return Interruption(f"the answer is not valid HTTP, or was cut ({type(cause).__name__})")
-    if isinstance(cause, OSError) and cause.strerror:
-        return Interruption(cause.strerror.lower())
-    return Interruption("the connection was cut")
-
-
-def _root(error: BaseException) -> BaseException:
-    """What requests and urllib3 have wrapped; they keep it in their arguments, in `reason`, or as the cause."""
-    seen: set[int] = set()
-    while id(error) not in seen and type(error).__module__.startswith(("requests.", "urllib3.")):
-        seen.add(id(error))
-        links = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
-        error = next((link for link in links if isinstance(link, BaseException)), error)
-    return error
