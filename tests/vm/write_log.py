@@ -46,10 +46,13 @@ class Entry:
 
 
 def read_entries(log: Path) -> tuple[Entry, ...]:
-    """All entries so far. The super block's own count lags behind, so the log is read to the end of what is there."""
+    """All entries so far. The super block's own count lags behind, so the log is read to the end of what is there.
+
+    ValueError if that is less than was counted: a write that failed leaves a hole.
+    """
     found: list[Entry] = []
     with log.open("rb") as file:
-        magic, version, _, sector = _SUPER.unpack(file.read(_SUPER.size))
+        magic, version, counted, sector = _SUPER.unpack(file.read(_SUPER.size))
         if (magic, version) != (_MAGIC, _VERSION):
             raise ValueError(f"{log} is no log of writes")
         place = sector
@@ -57,10 +60,13 @@ def read_entries(log: Path) -> tuple[Entry, ...]:
             file.seek(place)
             first, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size).ljust(_ENTRY.size, b"\0"))
             if not (first or sectors or flags):
-                return tuple(found)
+                break
             entry = Entry(Flag(flags), first * sector, sectors * sector, place + sector)
             found.append(entry)
             place += sector + (0 if entry.flags & (Flag.DISCARD | Flag.MARK) else entry.size)
+    if len(found) < counted:
+        raise ValueError(f"{log} has {len(found)} entries of {counted}")
+    return tuple(found)
 
 
 @dataclass(frozen=True)
