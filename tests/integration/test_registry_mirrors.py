@@ -23,6 +23,8 @@ from tests.fake_registry import (
     with_body,
 )
 from tests.integration.registry_fetching import AMD64, fetching, pull, read
+from tests.servers import HTPASSWD, PASSWORD, USER, RegistryServer
+from tests.skopeo_images import PLATFORM, build, write_layout
 
 LAYER = bytes(range(256)) * 8192
 """2 MiB: a blob that arrived in part"""
@@ -279,3 +281,28 @@ def test_a_helper_named_in_registries_conf_is_asked(
     with fetching(tmp_path, insecure=()) as fetcher:
         assert pull(fetcher, name).layers == (LAYER,)
     assert (programs / "docker-credential-test.asked").read_text() == primary.address
+
+
+# ---------------------------------------------------------------- real registries
+
+
+def test_a_mirror_that_dies_in_the_middle_is_replaced(tmp_path: Path) -> None:
+    built = build(3)
+    layout = write_layout(tmp_path / "layout", built)
+    with RegistryServer(tmp_path / "p", htpasswd=HTPASSWD) as primary:
+        primary.push(layout, "os", "os/a:1")
+        log_in(tmp_path, **{primary.address: f"{USER}:{PASSWORD}"})
+        with RegistryServer(tmp_path / "m") as mirror:
+            mirror.push(layout, "os", "os/a:1")
+            lines = ["[[registry]]", f'location = "{primary.address}"', "insecure = true"]
+            lines += ["[[registry.mirror]]", f'location = "{mirror.address}"', "insecure = true"]
+            (tmp_path / "etc/containers").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "etc/containers/registries.conf").write_text("\n".join(lines))
+            reference = ImageReference.parse(f"docker://{primary.address}/os/a:1")
+            with fetching(tmp_path, insecure=()) as fetcher, fetcher.resolve(reference, PLATFORM) as source:
+                first, *others = source.image.layers
+                assert read(source, first.blob) == built.blobs[0]
+                mirror.__exit__(None, None, None)
+                assert tuple(read(source, layer.blob) for layer in others) == built.blobs[1:]
+        ours = [request for request in primary.requests() if request.agent.startswith("bootc/")]
+    assert [(request.status, "/blobs/" in request.path) for request in ours] == [(401, True), (200, True), (200, True)]
