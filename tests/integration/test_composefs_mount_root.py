@@ -45,10 +45,14 @@ def image_in(folder: Path, *, is_verified: bool = False) -> ComposefsRoot:
     return ComposefsRoot(path, OBJECTS, f"sha256-12:{erofs.digest.hex()}", is_verified)
 
 
-def plan_of(root: ComposefsRoot) -> bytes:
+def writable() -> dict[PurePosixPath, PurePosixPath]:
+    """Targets and sources."""
     binds = {"etc": "deployments/1/etc", "var": "var/default"}
-    paths = {PurePosixPath(target): PurePosixPath(source) for target, source in binds.items()}
-    return MountPlan(root, paths).render()
+    return {PurePosixPath(target): PurePosixPath(source) for target, source in binds.items()}
+
+
+def plan_of(root: ComposefsRoot) -> bytes:
+    return MountPlan(root, writable()).render()
 
 
 def boot(
@@ -83,6 +87,15 @@ def test_the_root_is_an_overlay_of_the_image_over_the_objects(tmp_path: Path) ->
         "1",
     ]
     assert lines[5].split() == ["composefs", "overlay"]
+
+
+def test_a_transient_etc_is_laid_over_the_deployment_s(tmp_path: Path) -> None:
+    root = image_in(tmp_path)
+    plan = MountPlan(root, writable(), is_etc_transient=True).render()
+    look = "echo 1 > etc/mine && cat etc/mine && ls sysroot/deployments/1/etc"
+    words = f"bootc.deployment=1-abc bootc.plan=deployments/1/mounts {root.argument}"
+    result = run(tmp_path, words, plan, look=look)
+    assert (result.code, result.out, result.err) == (0, "1\n", "")
 
 
 def refusal(

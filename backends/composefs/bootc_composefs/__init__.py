@@ -45,7 +45,8 @@ def _open(context: Context, options: ComposefsOptions) -> Backend:
     sysroot = Sysroot(context.machine, LAYOUT)
     repository = Repository(sysroot.volume, options)
     images = ComposefsImages(sysroot, repository)
-    return Backend(ComposefsStore(context, sysroot, repository, images), ComposefsDeployer(sysroot, images, repository))
+    deployer = ComposefsDeployer(sysroot, images, repository, is_etc_transient=options.etc == "transient")
+    return Backend(ComposefsStore(context, sysroot, repository, images), deployer)
 
 
 def _probe(sysroot: DirectoryVolume) -> bool:

@@ -11,8 +11,10 @@ from bootc_composefs.repository import Repository
 class ComposefsDeployer(PinningRootDeployer):
     """Images share what they have in common, so there may be as many deployments as one likes."""
 
-    def __init__(self, sysroot: Sysroot, images: Images, repository: Repository) -> None:
-        super().__init__(sysroot, images)
+    def __init__(
+        self, sysroot: Sysroot, images: Images, repository: Repository, *, is_etc_transient: bool = False
+    ) -> None:
+        super().__init__(sysroot, images, is_etc_transient=is_etc_transient)
         self._repository = repository
 
     def initialize(self, stateroot: str, menu_format: MenuFormat) -> None:

@@ -16,3 +16,5 @@ class ComposefsOptions:
     so; `require`: also at boot, a filesystem that cannot is an error; `off`: no new file gets it, none is measured"""
     algorithm: Literal["sha256", "sha512"] = "sha256"
     """of all digests; decided when the system is installed, and not changed afterwards"""
+    etc: Literal["persistent", "transient"] = "persistent"
+    """`transient`: changes of /etc are forgotten at reboot, and updates carry nothing over"""
