@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bootc.system.initramfs import MARKER
 from tests import dirimage_system
 from tests.integration.sysroots import Layout, make_disk, mounted
 from tests.ostree_images import Tar
@@ -24,7 +25,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     made = Layout(tmp_path_factory.mktemp("images"))
     for wish in ("", *BACKENDS):
         labels = {"containers.bootc.backend": wish} if wish else {}
-        support = Tar().add(str(dirimage_system.MARKER), data=b"2\n")
+        support = Tar().add(str(MARKER), data=b"2\n")
         made.add(wish or "plain", dirimage_system.os_layers("1", support), labels=labels)
     return made
 
