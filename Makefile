@@ -4,7 +4,7 @@
 #   make test        sets up and runs all tests
 #   make test-quick  the part of the tests that takes under two minutes
 #   make test-vm     every test that boots a machine, the whole matrix (hours)
-#   make crash       the long campaign of power cuts
+#   make crash       the long campaign of power cuts, in a model and on the disks of virtual machines (hours)
 #   make bench       ratios against other tools
 
 SHELL := /bin/bash
@@ -22,7 +22,7 @@ PACKAGES := ostree gir1.2-ostree-1.0 python3-gi python3-venv skopeo podman crun 
   mmdebstrap debian-archive-keyring qemu-system-x86 ovmf mtools dosfstools xfsprogs btrfs-progs e2fsprogs fdisk strace openssl attr \
   grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi libarchive-tools zstd jq ca-certificates selinux-utils gnupg procps iproute2
 
-.PHONY: setup demo test test-quick test-vm bench clean
+.PHONY: setup demo test test-quick test-vm crash bench clean
 
 # The stamp is newer than what it was made from; packages are only fetched when one is missing.
 setup: $(VENV)/.ready
@@ -48,7 +48,11 @@ test-quick: setup
 	$(TOX) run -q -e style,types,imports,unit
 
 test-vm: setup
-	$(TOX) run -q -e vm
+	$(TOX) run -q -e vm -- tests/vm --matrix
+
+crash: setup
+	$(TOX) run -q -e crash
+	$(TOX) run -q -e vm -- tests/vm/test_crash_run.py --long
 
 bench: setup
 	$(VENV)/run/bin/python bench/import.py
