@@ -148,10 +148,12 @@ def test_a_blob_that_a_mirror_lacks_comes_from_the_next_place(
 ) -> None:
     mirror.disturb("blobs/", lambda request, reply: reply, answers(404), is_forever=True)
     name = configure(tmp_path, primary, mirror.address)
-    with fetching(tmp_path, insecure=()) as fetcher:
+    events: list[Event] = []
+    with fetching(tmp_path, insecure=(), report=events.append) as fetcher:
         assert pull(fetcher, name).layers == (LAYER,)
-    assert [request.path for request in primary.received if is_for(request, "manifests")] == []
-    assert len(primary.received) == 1
+    assert [is_for(request, "blobs") for request in primary.received] == [True]
+    (warning,) = warnings(events)
+    assert warning.startswith(f"mirror {mirror.address}: no such blob")
 
 
 def test_a_blob_that_is_cut_goes_on_at_the_next_place(

@@ -129,10 +129,11 @@ class FailoverReader:
         while True:
             try:
                 data = self._reader.read(size)
-            except FetchError:
+            except FetchError as error:
                 self._reader.close()
                 if not self._clients:
                     raise
+                self._client.warn(f"mirror {self._client.endpoint.authority}: {error.problem}")
                 self._reader = self._next()
             else:
                 self._position += len(data)
@@ -143,4 +144,5 @@ class FailoverReader:
         self._reader.close()
 
     def _next(self) -> BlobReader:
-        return BlobReader(self._clients.pop(0), self._blob, self._size, self._position)
+        self._client = self._clients.pop(0)
+        return BlobReader(self._client, self._blob, self._size, self._position)

@@ -96,6 +96,12 @@ class RegistryClient:
             raise AuthenticationError(self.source, problem, "check the credentials, and this machine's clock")
         return answer
 
+    def warn(self, text: str) -> None:
+        """Tell the user, once."""
+        if text not in self._warnings:
+            self._warnings.add(text)
+            self._report(Notice(text, is_warning=True))
+
     def done(self, answer: Answer) -> None:
         """Close an answer that `send` gave."""
         self._http.done(answer)
@@ -189,6 +195,5 @@ class RegistryClient:
     def _show_warning(self, answer: Answer) -> None:
         """Tell the user once what the registry wants to say (distribution specification, warnings)."""
         for text in _WARNING.findall(answer.headers.get("Warning", "")) if self._is_own(answer.address) else ():
-            if text not in self._warnings and text.isprintable():
-                self._warnings.add(text)
-                self._report(Notice(f"{self._repository.authority} says: {text}", is_warning=True))
+            if text.isprintable():
+                self.warn(f"{self._repository.authority} says: {text}")

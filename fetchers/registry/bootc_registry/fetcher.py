@@ -51,7 +51,7 @@ class RegistryFetcher(Fetcher, Peek):
         if reference.transport == "registry":
             places = self._places(reference)
             accept = partial(self._acceptance, decision)
-            yield registry_source.resolve(places, reference, platform, accept, self._context.report)
+            yield registry_source.resolve(places, reference, platform, accept)
             return
         with layout.open_layout(reference) as opened:
             yield layout.resolve(opened, reference, platform, decision)
@@ -59,7 +59,7 @@ class RegistryFetcher(Fetcher, Peek):
     def peek(self, reference: ImageReference) -> Digest | None:
         """No request at all for a reference by digest, and for files."""
         if reference.transport == "registry":
-            return registry_source.peek(self._places(reference), self._context.report)
+            return registry_source.peek(self._places(reference))
         with layout.open_layout(reference) as opened:
             return opened.peek()
 

@@ -11,7 +11,6 @@ from attrs import frozen
 from bootc_containers.names import RegistryName
 
 from bootc.errors import FetchError, PolicyError, ProtocolError, ReferenceError
-from bootc.events import Notice, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import ACCEPTED, MANIFEST_LIMIT
@@ -53,7 +52,6 @@ def resolve(
     reference: ImageReference,
     platform: Platform,
     accept: Callable[[Place], Accept],
-    report: Report,
 ) -> RegistrySource:
     """From the first place that has it: one request for the manifest, one more for that of the platform if it was an
     index, one for the config. What the policy does not accept there is not looked for elsewhere. Raises FetchError."""
@@ -62,16 +60,16 @@ def resolve(
         image = _resolve(place, reference, platform, accept(place))
         return RegistrySource([other.client for other in places[places.index(place) :]], image)
 
-    return _first(places, attempt, report)
+    return _first(places, attempt)
 
 
-def peek(places: Sequence[Place], report: Report) -> Digest:
+def peek(places: Sequence[Place]) -> Digest:
     """What the name points to: one HEAD, and a GET only where the answer to it does not say. Raises FetchError."""
     digest = places[0].name.digest
-    return digest or _first(places, _peek, report)
+    return digest or _first(places, _peek)
 
 
-def _first(places: Sequence[Place], attempt: Callable[[Place], T], report: Report) -> T:
+def _first(places: Sequence[Place], attempt: Callable[[Place], T]) -> T:
     """Ask one place after the other. The last one is the image's own registry: its error is the one that counts."""
     problems: list[str] = []
     for place in places[:-1]:
@@ -81,7 +79,7 @@ def _first(places: Sequence[Place], attempt: Callable[[Place], T], report: Repor
             raise
         except FetchError as error:
             problems.append(f"{place.client.endpoint.authority}: {error.problem}")
-            report(Notice(f"mirror {problems[-1]}", is_warning=True))
+            place.client.warn(f"mirror {problems[-1]}")
     try:
         return attempt(places[-1])
     except FetchError as error:
