@@ -63,13 +63,16 @@ def make_keys(folder: Path, keys: Keys, content: bytes) -> None:
     keys.make("other")
     keys.make("expired", "--faked-system-time", YESTERYEAR, days="1d")
     keys.run("--quick-add-key", keys.make("rooted"), "ed25519", "sign", "never")
+    keys.make("old", "--cert-digest-algo", "SHA1")
     revoked = keys.make("revoked")
     (folder / "revoked.sig").write_bytes(keys.sign("revoked", content))
     certificate = (keys.folder / f"openpgp-revocs.d/{revoked}.rev").read_text().replace(":-----BEGIN", "-----BEGIN")
     keys.run("--import", data=certificate.encode())
-    for name in ("good", "other", "expired", "rooted", "revoked"):
+    for name in ("good", "other", "expired", "rooted", "old", "revoked"):
         (folder / f"{name}.gpg").write_bytes(keys.public(name))
     (folder / "armored.asc").write_bytes(keys.public("good", armored=True))
+    texts = [f"about {name}\n".encode() + keys.public(name, armored=True) for name in ("other", "good")]
+    (folder / "texts.asc").write_bytes(b"".join(texts))
     (folder / "both.gpg").write_bytes(keys.public("good", "other"))
     (folder / "none.gpg").write_bytes(b"")
 
@@ -116,6 +119,8 @@ CASES: dict[str, tuple[bool, str, list[dict[str, Any]], list[Signer]]] = {
     "one of two signatures": (True, TAG, by(), [made("other"), made()]),
     "one of two keys in a file": (True, TAG, by("<keys>/both.gpg"), [made("other")]),
     "armored key": (True, TAG, by("<keys>/armored.asc"), [made()]),
+    "one of two armored keys": (True, TAG, by("<keys>/texts.asc"), [made()]),
+    "key certified with SHA-1": (True, TAG, by("<keys>/old.gpg"), [made("old")]),
     "key in the policy": (True, TAG, by(None, keyData="<data>"), [made()]),  # type: ignore[arg-type]
     "two key files": (True, TAG, by(None, keyPaths=["<keys>/other.gpg", "<keys>/good.gpg"]), [made()]),  # type: ignore[arg-type]
     "missing key file": (False, TAG, by("<keys>/missing.gpg"), [made()]),

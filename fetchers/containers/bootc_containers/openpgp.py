@@ -15,11 +15,11 @@ from bootc_containers.payload import Unacceptable
 from bootc_containers.signatures import SIGNATURE_LIMIT
 
 _ARMOR = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+: [^\r\n]*\r?\n)*\r?\n([A-Za-z0-9+/=\r\n]+?)"
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+: [^\r\n]*\r?\n)*[ \t]*\r?\n([A-Za-z0-9+/=\r\n]+?)"
     rb"(?:\r?\n=[A-Za-z0-9+/]{4})?\r?\n-----END PGP PUBLIC KEY BLOCK-----"
 )
 _WEAK_HASHES = frozenset({"1", "2", "3"})
-"""MD5, SHA-1 and RIPEMD-160 (RFC 4880, 9.4)"""
+"""MD5, SHA-1 and RIPEMD-160 (RFC 4880, 9.4); a key of the policy may be certified with them: it came with the policy"""
 _BAD = frozenset({"BADSIG", "ERRSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"})
 _VALID_FIELDS = 10
 
@@ -52,10 +52,9 @@ def _run(folder: Path) -> list[list[str]]:
         raise PolicyError("gpgv", "signatures by GnuPG cannot be verified on this machine", "install gpgv")
     # A small message can have a large content.
     argv = ("prlimit", f"--fsize={SIGNATURE_LIMIT}", "gpgv", "--homedir", str(folder), "--status-fd", "1")
-    keys = ("--keyring", str(folder / "ring"), "--weak-digest", "SHA1")
-    files = ("--output", str(folder / "content"), str(folder / "message"))
+    files = ("--keyring", str(folder / "ring"), "--output", str(folder / "content"), str(folder / "message"))
     try:
-        done = Command((*argv, *keys, *files), "verify signatures of images", timeout=60.0).run()
+        done = Command((*argv, *files), "verify signatures of images", timeout=60.0).run()
     except MissingProgramError as error:
         raise PolicyError("gpgv", error.message, error.hint) from error
     except ProgramError as error:
