@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from bootc.durable import Observer, Step
+from bootc.durable import Observer, Step, Volume
 from bootc.testing.power_model import Contents, ReplayError, Translator, differences
 from bootc.testing.power_states import NOTHING, Filesystem, History, Loss
 
@@ -98,25 +98,34 @@ class Report:
         return "\n".join((*lines, *(f"- {found.crash}\n  {found.problem}" for found in self.violations[:10])))
 
 
-def record(volumes: Mapping[str, Path], scenario: Callable[[Observer], None]) -> Recording:
-    """Run a scenario and note its steps. Raises ReplayError if they are not all that it did."""
-    before = {name: Contents.scan(path) for name, path in volumes.items()}
+def record(volumes: Mapping[str, Path | Volume], scenario: Callable[[Observer], None]) -> Recording:
+    """Run a scenario and note its steps. Raises ReplayError if they are not all that it did.
+
+    A volume is given as its directory, or, where it has none (an ESP in a file), as itself.
+    """
+    before = {name: _held(place) for name, place in volumes.items()}
     steps: list[Step] = []
     scenario(steps.append)
     recording = Recording(before, tuple(steps))
-    problems = [f"{name}{line}" for name, path in volumes.items() for line in missed(recording, name, path)]
+    problems = [f"{name}{line}" for name, place in volumes.items() for line in missed(recording, name, place)]
     if problems:
         raise ReplayError("the steps are not all that was done:\n" + "\n".join(problems[:20]))
     return recording
 
 
-def missed(recording: Recording, volume: str, path: Path) -> Iterator[str]:
+def missed(recording: Recording, volume: str, place: Path | Volume) -> Iterator[str]:
     """Where a volume is not what the replay of all steps makes of it."""
-    translator = Translator(recording.before[volume], is_fat=FILESYSTEMS.get(volume) is Filesystem.FAT)
+    is_fat = FILESYSTEMS.get(volume) is Filesystem.FAT
+    translator = Translator(recording.before[volume], is_fat=is_fat)
     for step in recording.steps:
         if step.volume == volume:
             translator.effects(step)
-    return differences(translator.now, Contents.scan(path))
+    now, found = translator.now, _held(place)
+    return differences(now.folded(), found.folded()) if is_fat else differences(now, found)
+
+
+def _held(place: Path | Volume) -> Contents:
+    return Contents.read(place) if isinstance(place, Volume) else Contents.scan(place)
 
 
 def crashes(

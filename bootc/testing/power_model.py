@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from bootc.durable import Step
+from bootc.durable import Step, Volume
 
 ROOT = 0
 """the inode of a volume's root"""
@@ -107,6 +107,30 @@ class Contents:
                             found.directories[number] = {}
                             waiting.append((entry.path, number))
         return found
+
+    @classmethod
+    def read(cls, volume: Volume) -> Contents:
+        """Read a volume that is no directory of this system: names and contents are all that it has."""
+        found = cls({ROOT: _plain(stat.S_IFDIR)}, {ROOT: {}})
+        waiting = [(PurePosixPath(), ROOT)]
+        while waiting:
+            here, directory = waiting.pop()
+            for name in volume.names(here):
+                number = len(found.inodes)
+                found.directories[directory][name] = number
+                if volume.is_directory(here / name):
+                    found.inodes[number], found.directories[number] = _plain(stat.S_IFDIR), {}
+                    waiting.append((here / name, number))
+                else:
+                    found.inodes[number] = _plain(stat.S_IFREG, volume.read(here / name))
+        return found
+
+    def folded(self) -> Contents:
+        """The same with all names in lower case, for filesystems that do not tell it from upper case."""
+        lower = {
+            number: {name.casefold(): n for name, n in names.items()} for number, names in self.directories.items()
+        }
+        return Contents(dict(self.inodes), lower)
 
     def copy(self) -> Contents:
         """Another that changes by itself."""
@@ -314,6 +338,12 @@ class Translator:
         if not self._is_fat:
             return name
         return next((n for n in self.now.directories[directory] if n.casefold() == name.casefold()), name)
+
+
+def _plain(kind: int, data: bytes = b"") -> Inode:
+    """With the owner and mode that a step gives to a new file if it tells none."""
+    mode = _new("mkdir" if kind == stat.S_IFDIR else "create", b"").mode
+    return Inode(kind, mode, os.geteuid(), os.getegid(), data=data)
 
 
 def _new(kind: str, data: bytes) -> Inode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ class Kind:
     roots: Mapping[str, RootReader] = ROOTS
 
 
+@functools.cache
 def registry(version: str) -> Registry:
     """Version after version of an image of about fifty files in three layers; the second is in all of them."""
     shared = Tar().directory("sysroot").directory("usr/lib/bootc/initramfs").add(str(MARKER), data=b"2\n")
