@@ -10,7 +10,9 @@ import pytest
 from attrs import frozen
 
 from bootc.testing.bootloader import BootloaderSuite
+from bootc.testing.fetcher import FetcherSuite
 from bootc.testing.storage import StorageBackendSuite
+from bootc.testing.suite import ConformanceSuite
 
 pytestmark = pytest.mark.root
 
@@ -19,6 +21,8 @@ DIRIMAGE = "test_storage_dirimage.py::TestDirimage"
 OSTREE = "test_storage_ostree.py::TestOstree"
 COMPOSEFS = "test_storage_composefs.py::TestComposefs"
 SYSTEMD_BOOT = "test_bootloader_systemd_boot.py::TestSystemdBoot"
+REGISTRY = "test_fetcher_registry.py::TestRegistryFetcher"
+CONTRACTS: dict[str, type[ConformanceSuite]] = {"S": StorageBackendSuite, "B": BootloaderSuite, "F": FetcherSuite}
 WRITER, FILES = "bootc.roots.trees.writer", "bootc.roots.trees.regular"
 ROOTS, SYSROOT = "bootc.roots.deployer", "bootc.roots.sysroot"
 
@@ -38,7 +42,7 @@ class Mutant:
     @property
     def tests(self) -> list[str]:
         """Of the clause."""
-        contract = StorageBackendSuite if self.clause.startswith("S") else BootloaderSuite
+        contract = CONTRACTS[self.clause[0]]
         names = [name for name, clauses in contract.clauses().items() if self.clause in clauses]
         assert names, f"no test cites {self.clause}"
         return names
@@ -214,20 +218,20 @@ MUTANTS = [
         "        if not measured.digest():\n",
     ),
     Mutant(
-        "extended attributes do not reach the image",
-        "S3.2",
+        "attributes of kept layers are lost",
+        "S3.17",
         COMPOSEFS,
         "bootc_composefs.layer_file",
         "for key, value in entry.xattrs.items()),",
         "for key, value in ()),",
     ),
     Mutant(
-        "the lock of what was dropped stays",
-        "S4.10",
+        "an /etc that is not merged yet is given out",
+        "S7.1",
         OSTREE,
         "bootc_ostree.deployer",
-        "                self._lock_file.unlink(missing_ok=True)\n",
-        "                pass\n",
+        "if found.is_staged() or not path.is_dir():",
+        "if not path.is_dir():",
     ),
     Mutant(
         "files are not synced",
@@ -254,6 +258,30 @@ MUTANTS = [
         "bootc.bootloaders.entries",
         "    return evolve(max(there, key=_standing), rank=rank)\n",
         "    return FileName(want.key, rank, tries)\n",
+    ),
+    Mutant(
+        "what is served is not compared with its digest",
+        "F7",
+        REGISTRY,
+        "bootc_registry.assemble",
+        "    if hashlib.new(digest.algorithm, data).hexdigest() != digest.hex:\n",
+        "    if not digest.hex:\n",
+    ),
+    Mutant(
+        "another machine's image is taken",
+        "F3",
+        REGISTRY,
+        "bootc.manifest",
+        "architecture != platform.architecture or variant",
+        "variant",
+    ),
+    Mutant(
+        "blobs begin at their beginning",
+        "F10",
+        REGISTRY,
+        "bootc_registry.blobs",
+        "self._client, self._blob, self._size, self._position = client, blob, size, start\n",
+        "self._client, self._blob, self._size, self._position = client, blob, size, 0\n",
     ),
 ]
 

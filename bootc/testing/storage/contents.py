@@ -145,6 +145,22 @@ class Contents(StorageSuite):
             layer.file(f"usr/share/many/{number % 100}/{number}", b"%d" % number)
         require_same(system, layer)
 
+    @clause("S3.17")
+    def test_layers_that_were_kept_make_the_same_tree(self, system: System) -> None:
+        lower = FakeLayer().directory("usr/d", mode=0o2770, uid=9, gid=10, xattrs={"user.a": b"\xff", "user.b": b""})
+        lower.file("usr/d/file", b"f" * 5000, mode=0o4711, uid=7, xattrs={"security.capability": CAPABILITY})
+        lower.hardlink("usr/d/other", "usr/d/file").symlink("usr/d/link", "file", uid=5).file("usr/d/empty")
+        lower.sparse("usr/d/sparse", 1 << 20, (99_000, b"island")).file("usr/d/goes", b"g").directory("usr/d/e")
+        middle = FakeLayer().whiteout("usr/d/goes").file("usr/d/e", b"a file over a directory")
+        system.install("1", lower, middle)
+        image = os_image("1", lower, middle, FakeLayer().file("usr/d/last", b"l"))
+        streams = image.streams()
+        system.publish(narrow=True)
+        imported = system.store.import_image(image.image, streams)
+        assert streams.opened == [image.layers[-1].diff_id]
+        with system.store.open_tree(imported) as tree, tree.directory() as directory:
+            assert difference(image.tree.without_times(), read(directory).without_times()) == {}
+
     @clause("S3.14")
     def test_files_are_opened_by_the_image_s_paths(self, system: System) -> None:
         layer = (

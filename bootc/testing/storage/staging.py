@@ -140,9 +140,12 @@ class Staging(StorageSuite):
         assert system.deployments() == before == system.reopen().deployer.deployments()
         system.finalize()
         system.clean()
-        assert system.reboot().id == first.id
+        assert system.ids() == [first.id]
         again = system.stage(os_image("2"))
         assert (again.id != dropped.id, again.is_locked) == (True, False)
+        system.deployer.unstage()
+        system.publish()
+        assert system.reboot().id == first.id
 
     @clause("S4.11")
     def test_ids_are_never_used_again(self, system: System) -> None:
