@@ -20,7 +20,7 @@ export DEBIAN_FRONTEND := noninteractive
 
 PACKAGES := ostree gir1.2-ostree-1.0 python3-gi python3-venv skopeo podman crun buildah docker-registry apache2-utils \
   mmdebstrap debian-archive-keyring qemu-system-x86 ovmf mtools dosfstools xfsprogs btrfs-progs e2fsprogs fdisk strace openssl attr \
-  grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi libarchive-tools zstd jq ca-certificates selinux-utils gnupg procps iproute2
+  grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi libarchive-tools zstd jq ca-certificates selinux-utils gnupg gpgv procps util-linux iproute2
 
 .PHONY: setup demo test test-quick test-vm crash bench clean
 
