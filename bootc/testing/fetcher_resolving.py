@@ -51,14 +51,15 @@ class ResolvingClauses(FetcherFixtures):
 
     @clause("F3")
     @pytest.mark.parametrize("platform", [AMD64, ARM64], ids=["amd64", "arm64"])
+    @pytest.mark.parametrize("named", [{}, {"variant": "v8"}], ids=["plain", "variant"])
     def test_an_index_gives_the_image_for_the_platform(
-        self, fetcher: Fetcher, shelf: Shelf, platform: Platform
+        self, fetcher: Fetcher, shelf: Shelf, platform: Platform, named: dict[str, str]
     ) -> None:
         attested, amd, arm = make_attestation(), make_sample("amd"), make_sample("arm", "arm64")
         proof = {"vnd.docker.reference.type": "attestation-manifest"}
         entries = [
             (attested, attested.entry("unknown", annotations=proof)),
-            (arm, {**arm.entry("arm64"), "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}}),
+            (arm, {**arm.entry("arm64"), "platform": {"os": "linux", "architecture": "arm64", **named}}),
             (amd, amd.entry("amd64")),
         ]
         reference = shelf.put_index("os", entries)
