@@ -25,7 +25,7 @@ from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_powe
 pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
 
 TRIES = 1
-PATIENCE = 900.0
+PATIENCE = 1200.0
 """seconds that a boot which fails and the one after it may take, however busy the host is"""
 OSTREE_GRUB = Parts("grub", "registry", "ext4", "ostree")
 OSTREE = Parts("systemd-boot", "registry", "ext4", "ostree")
