@@ -21,7 +21,7 @@ def check_lines(check: Check) -> list[str]:
     if check.image is None:
         return [f"No changes in: {check.reference.short}"]
     news = [f"Update available for: {check.reference.short}", *_image_lines(check.image)]
-    failed = [f"  Why: {failure_text(check.failure)}"] if check.failure else []
+    failed = [f"  Not staged again: {failure_text(check.failure)}"] if check.failure else []
     return news + failed + layer_difference(check.previous, check.image)
 
 

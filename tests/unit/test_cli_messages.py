@@ -136,6 +136,11 @@ def test_check() -> None:
     ]
 
 
+def test_check_says_that_the_new_image_failed_before() -> None:
+    found = check_lines(Check(REFERENCE, fetched(NEW, "2"), BEFORE, FAILURE))
+    assert found[3] == "  Not staged again: failed to boot, 2026-01-02T03:04:05Z: none of 3 boots was completed"
+
+
 def test_from_downloaded() -> None:
     staged, unlocked = Update(Change.STAGED_BEFORE, REFERENCE), Update(Change.UNLOCKED, REFERENCE)
     assert downloaded_lines(staged) == ["Staged deployment is already set to apply on reboot"]
