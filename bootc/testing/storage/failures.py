@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from attrs import define
@@ -132,7 +134,7 @@ class Killed(StorageSuite):
         system.publish(narrow=True)
         before = system.ids()
         for moment in _moments():
-            if not _killed_at(system, moment, lambda: _import(system, image)):
+            if not self._killed_at(system, moment, lambda: _import(system, image)):
                 break
             system.reopen()
             assert [id for id in before if id in system.ids()] == system.ids()
@@ -156,7 +158,7 @@ class Killed(StorageSuite):
             deployer.finalize()
 
         for moment in _moments():
-            is_killed = _killed_at(system, moment, update)
+            is_killed = self._killed_at(system, moment, update)
             system.reopen()
             if _default(system) != first.id:
                 break
@@ -170,6 +172,26 @@ class Killed(StorageSuite):
         assert (system.reboot().id, system.running()) == (_default(system), "2")
         system.clean()
         assert system.findings() == []
+
+    def _killed_at(self, system: System, moment: int, action: Callable[[], None]) -> bool:
+        """Run something in a process that is killed at a moment; whether it came to that."""
+
+        def run() -> str:
+            killer = _Killer(moment, type(system.deployer).__module__.split(".")[0])
+            system.machine.observer = system.machine.check_cancelled = killer
+            if self.writes == "opaque":
+                sys.setprofile(killer.called)
+            action()
+            sys.setprofile(None)
+            return "ended"
+
+        try:
+            in_child(run)
+        except ChildError as error:
+            if "killed" not in error.message:
+                raise
+            return True
+        return False
 
 
 # ---------------------------------------------------------------- parts
@@ -253,29 +275,19 @@ def _moments() -> Iterator[int]:
 
 @define
 class _Killer:
-    """Kills its process at a moment: a step through a volume, or a question whether the user cancelled."""
+    """Kills its process at a moment: a step through a volume, or a question whether the user cancelled; in a backend
+    whose steps nobody sees, a call of one of its own functions."""
 
     left: int
+    package: str = ""
+    """of the backend"""
+
+    def called(self, frame: FrameType, event: str, argument: object) -> None:
+        """For sys.setprofile."""
+        if event == "call" and str(frame.f_globals.get("__name__")).split(".")[0] == self.package:
+            self()
 
     def __call__(self, *what: object) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _killed_at(system: System, moment: int, action: Callable[[], None]) -> bool:
-    """Run something in a process that is killed at a moment; whether it came to that."""
-
-    def run() -> str:
-        killer = _Killer(moment)
-        system.machine.observer = system.machine.check_cancelled = killer
-        action()
-        return "ended"
-
-    try:
-        in_child(run)
-    except ChildError as error:
-        if "killed" not in error.message:
-            raise
-        return True
-    return False

@@ -20,7 +20,7 @@ from bootc.testing.storage.base import StorageSuite
 from bootc.testing.storage.system import System
 from bootc.testing.suite import clause
 
-_PATIENCE = 10
+_PATIENCE = 30
 """seconds that a reader may take on a busy machine"""
 
 
