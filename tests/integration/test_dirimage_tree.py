@@ -150,6 +150,16 @@ def test_a_finished_tree_can_be_gone_on_with(tmp_path: Path) -> None:
     assert actual(tmp_path / "tree") == expected(layers)
 
 
+def test_nothing_is_inherited_from_a_tree_that_is_gone_on_with(tmp_path: Path) -> None:
+    acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff"
+    shared = Tar().directory(
+        "usr", mode=0o2775, gid=10, xattrs={"system.posix_acl_default": acl.decode(errors="surrogateescape")}
+    )
+    layers = [shared.data, Tar().add("usr/file", data=b"f", mode=0o666).directory("usr/d", mode=0o755).data]
+    write_one_by_one(layers, tmp_path / "tree")
+    assert actual(tmp_path / "tree") == expected(layers)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_stacks_of_layers_are_written_as_flatten_says(tmp_path: Path, seed: int) -> None:
     layers = random_layers(random.Random(seed))

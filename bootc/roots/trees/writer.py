@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TypeAlias, TypeVar
 
+from attrs import evolve
+
 from bootc.durable import DirectoryVolume, explain
 from bootc.errors import FileSystemError
 from bootc.image import Digest
@@ -25,6 +27,7 @@ from bootc.roots.trees.regular import FileWriter, Steps, Written
 from bootc.roots.trees.sharing import Sharing
 
 _SELINUX = b"security.selinux"
+_DEFAULT_ACL = b"system.posix_acl_default"
 _DEVICES = {EntryKind.CHARACTER: stat.S_IFCHR, EntryKind.BLOCK: stat.S_IFBLK, EntryKind.FIFO: stat.S_IFIFO}
 
 
@@ -59,8 +62,9 @@ class TreeWriter:
 
     def take_over(self) -> None:
         """Begin with the tree that is there: directories of which no layer says anything keep what they have."""
-        self._taken_over = {entry.path: entry for entry in self._made.present()}
-        self._directories, self._is_first = dict(self._taken_over), False
+        self._directories = {entry.path: entry for entry in self._made.present()}
+        self._taken_over = {path: self._disinherited(entry) for path, entry in self._directories.items()}
+        self._is_first = False
 
     def lay(self, layer: Iterable[tuple[Entry, Content]], note: Callable[[Entry, bytes], None] | None = None) -> None:
         """Put one layer over what is there. `note` is told each entry and, of a file, the SHA-256 of its content.
@@ -92,6 +96,21 @@ class TreeWriter:
             raise ContentsMissing(self._lost)
 
     # ------------------------------------------------------------ entries
+
+    def _disinherited(self, entry: Entry) -> Entry:
+        """A directory as it is until it is completed again: what is made in it inherits nothing."""
+        plain, xattrs = entry.mode & ~stat.S_ISGID, {**entry.xattrs}
+        has_acl = xattrs.pop(_DEFAULT_ACL, None) is not None
+        if plain == entry.mode and not has_acl:
+            return entry
+        directory = self._made.open(entry.path)
+        with self._explained(entry.path):
+            self._step("chmod", entry.path, data=b"%o" % plain)
+            os.fchmod(directory, plain)
+            if has_acl:
+                self._step("removexattr", entry.path, data=_DEFAULT_ACL)
+                os.removexattr(directory, _DEFAULT_ACL)
+        return evolve(entry, mode=plain, xattrs=xattrs)
 
     def _lay(
         self, entries: Iterable[tuple[Entry, _Source]], write: _Write[_Source], layer: Digest | None
