@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -76,10 +75,12 @@ class Disk:
             return _grub(root)
 
     def truncate_kernel(self, scratch: Path) -> None:
-        """Cut the kernel that GRUB would start in half: a disk that went bad."""
+        """Cut the kernel that GRUB would start in half: a disk went bad. Other names of the file keep all of it."""
         with self.mounted(scratch) as root:
             kernel = root / _grub_keys(root)["kernel"].lstrip("/")
-            os.truncate(kernel, kernel.stat().st_size // 2)
+            data = kernel.read_bytes()
+            kernel.unlink()
+            kernel.write_bytes(data[: len(data) // 2])
 
     def _systemd_boot(self) -> Started:
         listed = self.fat("mdir", "-b", "::/loader/entries").decode().split()
@@ -104,11 +105,10 @@ def _grub(root: Path) -> Started:
 
 
 def _grub_keys(root: Path) -> dict[str, str]:
-    """Before 2.14 our grub.cfg takes the first label of libostree's syslinux.cfg, or its DEFAULT without a TIMEOUT."""
+    """The first label of libostree's syslinux.cfg: if it has a TIMEOUT, GRUB before 2.14 makes a menu of the labels."""
     text = (root / "boot/loader/syslinux.cfg").read_text()
-    _, *labels = re.split(r"^LABEL ", text, flags=re.MULTILINE)
-    default = re.search(r"^DEFAULT (.*)$", text, flags=re.MULTILINE)
-    chosen = next(label for label in labels if default is None or label.splitlines()[0] == default[1])
+    assert re.search(r"^TIMEOUT [1-9]", text, flags=re.MULTILINE), text
+    _, chosen, *_ = re.split(r"^LABEL ", text, flags=re.MULTILINE)
     return _keys("\n".join(line.strip() for line in chosen.splitlines()[1:]))
 
 
