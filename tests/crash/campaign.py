@@ -30,6 +30,8 @@ from bootc.testing.power_model import Contents
 from tests.crash.machine import CrashMachine, Kind
 from tests.crash.scenarios import Scenario, Start, expected, installed, versions_of
 
+_MOMENTS = 10
+"""that are tried of any scenario, however short"""
 _TIME = re.compile(rb'"time": "[^"]*"')
 
 
@@ -76,6 +78,7 @@ class Campaign:
     def run(self, scenario: Scenario, thorough: Thoroughness) -> Report:
         """Cut the scenario at every moment."""
         cut = self.prepared(scenario)
+        thorough = evolve(thorough, every=min(thorough.every, max(1, len(cut.recording.steps) // _MOMENTS)))
         shares = [(number, thorough.processes) for number in range(thorough.processes)]
         if len(shares) == 1:
             return _share(cut, self.folder, thorough, shares[0])

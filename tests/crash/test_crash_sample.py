@@ -14,7 +14,7 @@ from tests.crash.scenarios import SCENARIOS, Scenario
 
 pytestmark = pytest.mark.root
 
-EVERY = 31
+EVERY = 47
 WIDTH = 3
 
 
