@@ -14,6 +14,7 @@ from bootc_dirimage.options import DirimageOptions
 from bootc.image import Digest
 from bootc.layers import EntryKind
 from tests.dirimage_system import REFERENCE, Registry, System, os_layers
+from tests.integration.sysroots import MIB, make_disk, mounted
 from tests.integration.test_dirimage_tree import SOME, actual, expected, random_layers
 from tests.ostree_images import Streams, Tar, digest_of
 
@@ -156,3 +157,19 @@ def test_an_interrupted_import_goes_on_from_what_it_left(tmp_path: Path) -> None
     assert system.streams.opened == digests([large[2], NEW])
     assert actual(tree) == expected([*old, *large[:1], large[2], NEW])
     assert [name for name in system.names("slots") if "." in name] == []
+
+
+def test_what_an_interrupted_import_left_makes_way_if_there_is_no_room_for_both(tmp_path: Path) -> None:
+    """What was kept of it is read once more."""
+    old, large, last = os_layers("1"), Tar().add("large", data=os.urandom(18 * MIB)).data, NEW
+    with mounted(make_disk(tmp_path / "disk", 36 * MIB), tmp_path / "mount") as folder:
+        system = running(folder, old)
+        source = Registry([*old, large, last], "2")
+        system.streams = Streams([*old, large])
+        with pytest.raises(KeyError):
+            system.transaction().upgrade(source, REFERENCE)
+        assert system.backend.store.missing(source.image) == source.image.layers[-1:]
+        tree = staged(system, [*old, large, last])
+        assert system.streams.opened == digests([large, last])
+        assert actual(tree) == expected([*old, large, last])
+        assert [name for name in system.names("slots") if "." in name] == []

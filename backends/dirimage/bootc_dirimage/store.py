@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from attrs import evolve, frozen
 
 from bootc.durable import explain
-from bootc.errors import BootcError, IntegrityError, LayerError, StoreError
+from bootc.errors import BootcError, IntegrityError, LayerError, NoSpaceError, StoreError
 from bootc.events import LayerImported, Notice
 from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
@@ -62,19 +62,21 @@ class DirimageStore(ImageStore):
         self._make_room()
         fresh: frozenset[Digest] = frozenset()
         while True:
-            slot = SLOTS / self._sysroot.new_name(image.digest)
+            slot, leftovers = SLOTS / self._sysroot.new_name(image.digest), self._leftovers()
             try:
                 self._build(image, streams, slot, fresh)
                 break
             except ContentsMissing as missing:
                 fresh |= missing.layers
                 discard(self._volume, build_at(slot))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, NoSpaceError) and leftovers:  # they have the room that is wanting
+                    self._discard_leftovers()
+                    continue
                 with suppress(BootcError):
-                    self._keep_best_leftover()
+                    self._discard_leftovers(self._leftovers()[:1])
                 raise
-        for name in self._leftovers():
-            discard(self._volume, SLOTS / name)
+        self._discard_leftovers()
         return ImportedImage(image.digest, image.manifest, image.config, key=slot.name)
 
     @contextmanager
@@ -86,8 +88,7 @@ class DirimageStore(ImageStore):
     def prune(self, keep: Collection[ImportedImage]) -> int:
         before = self._volume.free()
         self._remove_slots({image.key for image in keep})
-        for name in self._leftovers():
-            discard(self._volume, SLOTS / name)
+        self._discard_leftovers()
         return max(0, self._volume.free() - before)
 
     def check(self) -> Iterator[Finding]:
@@ -132,14 +133,13 @@ class DirimageStore(ImageStore):
 
     def _leftovers(self) -> list[str]:
         """What interrupted imports left: of the one that got further first, and of the newer one."""
-        names = [name for name in self._volume.names(SLOTS) if name != name.removesuffix(PARTIAL)]
+        names = [name for name in self._volume.names(SLOTS) if name.endswith(PARTIAL)]
         counted = [(len(self._volume.names(SLOTS / name / LAYERS)), _number(name), name) for name in names]
         return [name for count, _, name in sorted(counted, reverse=True) if count]
 
-    def _keep_best_leftover(self) -> None:
-        best = self._leftovers()[:1]
+    def _discard_leftovers(self, keep: Collection[str] = ()) -> None:
         for name in self._volume.names(SLOTS):
-            if name.endswith(PARTIAL) and name not in best:
+            if name.endswith(PARTIAL) and name not in keep:
                 discard(self._volume, SLOTS / name)
 
     def _sources(self, room: retention.Room | None) -> list[PurePosixPath]:
