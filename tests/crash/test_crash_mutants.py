@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
 import pytest
@@ -66,9 +66,9 @@ def _with_marker_on_disk(init: Callable[..., None]) -> Callable[..., None]:
 def rewritten_in_place(patch: Patch) -> None:
     """Records are written over themselves."""
 
-    def replace(self: DirectoryVolume, path: PurePosixPath, data: bytes, mode: int = 0o644) -> None:
+    def replace(self: DirectoryVolume, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
         self.remove(path)
-        self._write(path, (data,), mode)
+        self._write(path, (data,) if isinstance(data, bytes) else data, mode)
         self._sync_directory(path.parent)
 
     patch.setattr(DirectoryVolume, "replace", replace)
