@@ -65,6 +65,7 @@ def test_the_replay_of_all_steps_makes_what_was_made(root: Path) -> None:
     assert list(differences(last.contents["root"], Contents.scan(root))) == []
 
 
+@pytest.mark.root
 def test_a_state_is_made_in_a_directory_as_it_is(root: Path, tmp_path: Path) -> None:
     os.link(root / "a", root / "hard")
     os.mkfifo(root / "pipe", 0o640)
@@ -92,6 +93,7 @@ BYPASSES: Mapping[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("bypass", BYPASSES.values(), ids=BYPASSES)
 def test_what_bypasses_the_recorder_is_noticed(root: Path, bypass: Callable[[Path], object]) -> None:
     (root / "d").mkdir()
