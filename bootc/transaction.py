@@ -220,6 +220,8 @@ class Transaction:
                 except BootcError as error:
                     with suppress(BootcError):  # what failed first is what counts
                         self._trials.not_finalized(staged, error.message)
+                    with suppress(BootcError):  # no unit of the backend's own shall do it after us, without the rest
+                        self.backend.deployer.set_locked(True)
                     raise
 
     def complete_boot(self, clue: str | None = None) -> None:

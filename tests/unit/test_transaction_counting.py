@@ -323,6 +323,9 @@ class Unmergeable(ToyBackend):
             raise FileSystemError("/etc/motd", "input/output error")
         super().finalize()
 
+    def set_locked(self, is_locked: bool) -> None:
+        self.disk.run["locked"] = is_locked
+
 
 def test_a_failed_finalization_leaves_the_old_default_and_is_remembered_until_one_succeeds() -> None:
     house = House(Unmergeable, CountingMirror)
@@ -332,6 +335,7 @@ def test_a_failed_finalization_leaves_the_old_default_and_is_remembered_until_on
     with pytest.raises(FileSystemError):
         house.open(disk).finalize()
     assert _failures(disk) == [(FailureKind.FINALIZATION, "4", "/etc/motd: input/output error")]
+    assert disk.run["locked"], "a unit of the backend's own could still finalize it"
     assert house.boot(disk) == 2
     assert _failures(disk) == [(FailureKind.FINALIZATION, "4", "/etc/motd: input/output error")]
     del disk.kept["unmergeable"]
