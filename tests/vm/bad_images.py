@@ -122,5 +122,5 @@ KINDS: Mapping[str, Kind] = {
     "never-complete": Kind(_never_complete, "test-health.service"),
     "init-exits": Kind(_init_that_exits),
     "no-module": Kind(_no_module),
-    "truncated-kernel": Kind(_own_kernel, "kernel", damages_kernel=True),
+    "truncated-kernel": Kind(_own_kernel, damages_kernel=True),
 }
