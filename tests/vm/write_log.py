@@ -85,7 +85,8 @@ class Replay:
 
     def __init__(self, start: Path, log: Path, entries: Sequence[Entry], scratch: Path) -> None:
         self._start, self._log, self.entries, self._reached = start, log, entries, scratch
-        self._done = 0
+        self._done: int | None = None
+        """entries of which the disk at `scratch` has the effect; None: it is not ours yet"""
 
     def marks(self, first: int, last: int) -> list[int]:
         """The barriers among entries `first` to `last` (excluded)."""
@@ -93,7 +94,7 @@ class Replay:
 
     def disk(self, moment: Moment, path: Path) -> Path:
         """The disk at a moment, as a sparse file of its own. Cheapest from early to late."""
-        if moment.mark + 1 < self._done or not self._reached.exists():
+        if self._done is None or moment.mark + 1 < self._done:
             copy_disk(self._start, self._reached)
             self._done = 0
         self._apply(self.entries[self._done : moment.mark + 1], self._reached)
