@@ -90,6 +90,7 @@ class Disk:
         listed = self.fat("mdir", "-b", "::/loader/entries").decode().split()
         names = [name.rpartition("/")[2] for name in listed if name.endswith(".conf")]
         entries = {name: _keys(self.fat("mtype", f"::/loader/entries/{name}").decode()) for name in names}
+        names = [name for name in names if "linux" in entries[name]]  # of others it makes no menu entry
         first = min(names, key=lambda name: _systemd_boot_order(name, entries[name]))
         files = [self.fat("mtype", f"::{entries[first][key]}") for key in ("linux", "initrd")]
         return Started(_digest(files[0]), _digest(files[1]), entries[first]["options"])
