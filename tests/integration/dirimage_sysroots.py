@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ from tests.unit.cli_runs import Run, bootc
 
 SCRIPT = Path(__file__).parents[2] / "bootc/system/initramfs/mount-root"
 STATE = "dirimage/state.json"
+_UNFINISHED = re.compile(r"dirimage/slots/[^/]+\.partial(/|$)")
+"""what an import that failed leaves for the next one"""
 _UNCOMPARED = ("lost+found", "dirimage/layers", "dirimage/bootc/spool", "dirimage/bootc/lock", STATE)
 """what was only fetched, the lock's own file, and the state, of which a number that was given out may stay"""
 
@@ -65,7 +68,11 @@ class Snapshot:
 def snapshot(root: Path) -> Snapshot:
     """What a sysroot is at this moment."""
     state = json.loads((root / STATE).read_bytes())
-    files = {path: state for path, state in normal_form(root).items() if not path.startswith(_UNCOMPARED)}
+    files = {
+        path: state
+        for path, state in normal_form(root).items()
+        if not path.startswith(_UNCOMPARED) and not _UNFINISHED.match(path)
+    }
     return Snapshot(files, state["order"], state["pinned"])
 
 

@@ -277,7 +277,7 @@ def test_on_btrfs_unchanged_files_share_their_blocks(tmp_path: Path) -> None:
     subprocess.run(["mkfs.btrfs", "-q", str(disk)], check=True)
     data = os.urandom(MIB)
     old = Tar().add("same", data=data).add("other", data=data)
-    new = Tar().add("same", data=data, mode=0o600).add("other", data=data[:-1] + b"!")
+    new = Tar().add("same", data=data, mode=0o600).add("other", data=data[:-1] + bytes([data[-1] ^ 1]))
     with mounted(disk, tmp_path / "mount") as root:
         write([old.data], root / "old")
         write([new.data], root / "new", root / "old")
