@@ -21,7 +21,7 @@ from tests.vm.machine import VirtualMachine
 from tests.vm.story import NAME, Parts, Story, Teller, closing_power, host
 from tests.vm.test_bad_deployments import booted, wait_for
 
-pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
+pytestmark = [pytest.mark.vm, pytest.mark.matrix, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
 
 PARTS = Parts("systemd-boot", "registry", "ext4", "composefs")
 REQUIRE = '[backends.composefs]\nverity = "require"\n'
