@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from bootc_ostree import bootc_storage_backends
@@ -73,6 +74,13 @@ def test_a_test_whose_process_dies_has_failed_and_the_others_go_on(pytester: pyt
     result = pytester.runpytest("-p", "bootc.testing.plugin", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["*a child process was killed*", "*assert 41 == 42*"])
+
+
+def test_other_tests_may_stand_before_and_after_a_suite(pytester: pytest.Pytester) -> None:
+    other = "def test_here(): pass"
+    pytester.makepyfile(test_a=f"{other}\n{dedent(DYING)}", test_b=other)
+    result = pytester.runpytest("-p", "bootc.testing.plugin", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, failed=2)
 
 
 def test_a_plugin_proves_itself_by_its_name(tmp_path: Path) -> None:
