@@ -31,6 +31,7 @@ _ENVIRONMENT = {
 }
 _NAME = re.compile(r"[A-Za-z0-9 ._+,;=@#$%&'()~^!{}-]{1,200}")
 _LINE = re.compile(r"(.{8}) (.{3}) +(?:(<DIR>)|(\d+)) +\d{4}-\d\d-\d\d +\d?\d:\d\d ? ?(.*)")
+_NO_CLUSTERS = re.compile(r"Fat problem while decoding")
 _FULL = re.compile("No space left|No free cluster|Disk full|No directory slots", re.IGNORECASE)
 _FREE = re.compile(r"^ +([\d ]+) bytes free", re.MULTILINE)
 
@@ -54,7 +55,8 @@ class MtoolsVolume(Volume):
     mtools no replacing rename, so `replace` is a new file under a temporary name, then the removal of the old file,
     then the rename. A power cut between the last two leaves neither name: callers that need a file at every moment
     write the new one under a name of its own and remove the old one afterwards. A cut within one operation can lose
-    clusters (`fsck.vfat` finds them), not files that were there.
+    clusters (`fsck.vfat` finds them), not files that were to stay. What it leaves of a file that was being removed, a
+    name without clusters, reads as empty, and is replaced and removed like any other.
     """
 
     def __init__(self, path: Path, offset: int = 0, name: str = "esp", observer: Observer | None = None) -> None:
@@ -63,7 +65,12 @@ class MtoolsVolume(Volume):
     def read(self, path: PurePosixPath) -> bytes:
         if self.size(path) is None:
             raise FileNotFoundError(str(path))
-        return self._run("mtype", _spelled(path)).stdout
+        try:
+            return self._run("mtype", _spelled(path)).stdout
+        except FileSystemError as error:
+            if _NO_CLUSTERS.search(error.message):
+                return b""
+            raise
 
     def open(self, path: PurePosixPath) -> BinaryIO:
         return io.BytesIO(self.read(path))

@@ -136,6 +136,34 @@ def test_a_full_disk_leaves_the_old_file_and_no_leftovers(volume: MtoolsVolume) 
     assert volume.names(PurePosixPath()) == ("LINUX.IMG",)
 
 
+def test_what_a_power_cut_left_of_a_removal_is_empty_and_can_be_replaced(volume: MtoolsVolume) -> None:
+    """The clusters are free already, and the name is still there: as states of real disks had it."""
+    name = PurePosixPath("counting")
+    volume.replace(name, b"x" * 1024)
+    volume.replace(PurePosixPath("other"), b"stays")
+    with volume.device.open("r+b") as disk:
+        disk.seek(volume.offset)
+        boot = disk.read(512)
+        reserved, fats = int.from_bytes(boot[14:16], "little"), boot[16]
+        size = int.from_bytes(boot[36:40], "little") * 512
+        before = disk.seek(volume.offset + reserved * 512) and disk.read(size)
+        volume.remove(name)
+        disk.seek(volume.offset + reserved * 512)
+        after = disk.read(size)
+        volume.replace(name, b"x" * 1024)
+        assert before != after
+        for number in range(fats):
+            disk.seek(volume.offset + reserved * 512 + number * size)
+            disk.write(after)
+    assert volume.size(name) == 1024
+    assert volume.read(name) == b""
+    volume.replace(name, b"new")
+    assert volume.read(name) == b"new"
+    assert volume.read(PurePosixPath("other")) == b"stays"
+    volume.remove(name)
+    assert [found.lower() for found in volume.names(PurePosixPath())] == ["other"]
+
+
 def test_what_is_no_filesystem_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "zeros").write_bytes(bytes(MIB))
     volume = MtoolsVolume(tmp_path / "zeros")
