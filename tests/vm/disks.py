@@ -67,11 +67,11 @@ class Disk:
         argv = [program, "-i", f"{self.path}@@{self.offset(ESP)}", *words]
         return subprocess.run(argv, check=True, capture_output=True).stdout
 
-    def default(self, bootloader: str, scratch: Path) -> Started:
-        """What would be started at power-on. Nothing is written, no journal is replayed."""
+    def default(self, bootloader: str, scratch: Path, *, is_replayed: bool = False) -> Started:
+        """What would be started at power-on. No journal is replayed, unless it is said to be."""
         if bootloader == "systemd-boot":
             return self._systemd_boot()
-        with self.mounted(scratch, _UNREPLAYED[self.filesystem]) as root:
+        with self.mounted(scratch, "rw" if is_replayed else _UNREPLAYED[self.filesystem]) as root:
             return _grub(root)
 
     def truncate_kernel(self, scratch: Path) -> None:
