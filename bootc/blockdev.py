@@ -15,9 +15,9 @@ from typing import Any
 
 from attrs import frozen
 
-from bootc.durable import DirectoryVolume, Observer, Volume
+from bootc.durable import Observer, Volume
 from bootc.errors import FileSystemError, MissingProgramError
-from bootc.esp import MtoolsVolume
+from bootc.esp import MountedFatVolume, MtoolsVolume
 from bootc.machine import Command, Filesystem
 from bootc.platform import ESP_TYPE
 
@@ -179,10 +179,10 @@ def open_esp(
     """
     if location.mounted:
         with _writable(location.mounted):
-            yield DirectoryVolume(location.mounted, "esp", observer)
+            yield MountedFatVolume(location.mounted, "esp", observer)
     elif mount_at and _kernel_mounts_vfat():
         with _mounted(location, mount_at):
-            yield DirectoryVolume(mount_at, "esp", observer)
+            yield MountedFatVolume(mount_at, "esp", observer)
     else:
         yield MtoolsVolume(location.device, location.offset, "esp", observer)
 

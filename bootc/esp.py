@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
 
-from bootc.durable import TEMPORARY, Observer, Step, Volume
+from bootc.durable import TEMPORARY, DirectoryVolume, Observer, Step, Volume
 from bootc.errors import BootcError, FileSystemError, NoSpaceError, ProgramError
 from bootc.machine import Command, Outcome
 
@@ -214,3 +214,20 @@ def _parse(line: str) -> _File | None:
     stem, extension, directory, size, long_name = found.groups()
     short = stem.rstrip() + ("." + extension.rstrip() if extension.strip() else "")
     return _File(long_name.rstrip() or short, None if directory else int(size))
+
+
+class MountedFatVolume(DirectoryVolume):
+    """A FAT filesystem that Linux has mounted.
+
+    Its vfat keeps where a renamed file begins in the file's inode: on disk the new name has no content, or still the
+    clusters of the file that it replaced, which are free already, until that inode is written. So it is, at once.
+    """
+
+    def _rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+        super()._rename(old, new)
+        self._step("fsync", new)
+        descriptor = os.open(self.path(new), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

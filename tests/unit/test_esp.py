@@ -6,7 +6,7 @@ import pytest
 
 from bootc.durable import Step
 from bootc.errors import FileSystemError, NoSpaceError
-from bootc.esp import MtoolsVolume
+from bootc.esp import MountedFatVolume, MtoolsVolume
 from tests.boot_parts import MIB, fat_volume
 
 FILE = PurePosixPath("EFI/BOOT/BOOTX64.EFI")
@@ -189,3 +189,11 @@ def test_steps_are_announced_as_on_a_mounted_volume(volume: MtoolsVolume, steps:
         ("fsync", ("d",), None),
     ]
     assert {step.volume for step in steps} == {"esp"}
+
+
+def test_a_renamed_file_of_a_mounted_fat_is_written_itself(tmp_path: Path, steps: list[Step]) -> None:
+    volume = MountedFatVolume(tmp_path, "esp", steps.append)
+    volume.replace(PurePosixPath("counting"), b"block")
+    assert (tmp_path / "counting").read_bytes() == b"block"
+    assert [step.name for step in steps][-3:] == ["rename", "fsync", "fsync"]
+    assert steps[-1].paths == ("counting",)
