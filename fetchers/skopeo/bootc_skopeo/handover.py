@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,11 +53,14 @@ class Handover:
         )
 
     def write(self, folder: Path) -> Path:
-        """Put the files into skopeo's directory, unless it is gone because the fetcher was closed."""
-        path = folder / "registries.conf"
+        """Put the files into skopeo's directory, unless it is gone because the fetcher was closed.
+
+        They appear whole, and are never written again: a skopeo that was started before may be reading them.
+        """
+        path = folder / f"registries-{hashlib.sha256(self.registries.encode()).hexdigest()[:16]}.conf"
         with suppress(FileNotFoundError):
-            path.write_text(self.registries, encoding="utf-8")
-            (folder / _NO_ENTRIES).write_text("{}")
+            _appear(path, self.registries)
+            _appear(folder / _NO_ENTRIES, "{}")
         return path
 
     def flags(self, credentials: tuple[str, ...], folder: Path) -> tuple[str, ...]:
@@ -63,6 +68,13 @@ class Handover:
         if self.has_helpers and credentials == NO_CREDENTIALS:
             credentials = ("--authfile", str(folder / _NO_ENTRIES))  # The helpers, but nobody's files.
         return (*credentials, "--cert-dir", str(self.certificates)) if self.certificates else credentials
+
+
+def _appear(path: Path, text: str) -> None:
+    if not path.exists():
+        temporary = path.with_name(f"{path.name}.{threading.get_ident()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(path)
 
 
 def _sources(
