@@ -137,7 +137,7 @@ def test_finalizing_stops_before_libostree_s_unit_and_while_all_is_mounted() -> 
 
 def test_units_call_commands_that_exist() -> None:
     commands = {
-        name: value.partition("/usr/bin/bootc ")[2].split()
+        name: value.partition("/usr/bin/bootc ")[2].partition(" ;")[0].split()
         for name in sorted(file.name for file in UNIT_FOLDER.iterdir() if file.name.endswith(".service"))
         for (section, key), values in unit(name).items()
         for value in values

@@ -62,8 +62,8 @@ def _init_that_exits(images: Images, backend: str) -> Files:
 
 
 def _never_complete(images: Images, backend: str) -> Files:
-    """The check has no end; waiting for it is made short."""
-    timer = b"[Timer]\nOnBootSec=\nOnBootSec=40s\n"
+    """The check has no end; waiting for it is made short: as soon as all but that is done, however slow the host is."""
+    timer = b"[Unit]\nAfter=multi-user.target\n[Timer]\nOnBootSec=\nOnBootSec=40s\n"
     return {**_health_check("/usr/bin/sleep infinity"), f"{UNITS}/bootc-boot-late.timer.d/50-test.conf": File(timer)}
 
 
