@@ -51,13 +51,38 @@ class FetchPlanned:
 
 @frozen
 class LayerProgress:
-    """Bytes of one layer's blob that have arrived. `resumed` of them were there before this run."""
+    """Bytes of one layer's blob that need not come any more. `resumed` of `done` were here before this run: in the
+    spool, or in images that are present. When it is finished, `done` is the blob's size."""
 
     digest: str
     done: int
     total: int | None
     resumed: int = 0
     is_finished: bool = False
+
+
+@frozen
+class LayerFetched:
+    """A layer's blob is whole; told once for each that was fetched, also in parts, after its last LayerProgress.
+
+    `digest` and `size` are those of the blob as it is served. `fetched` counts the bytes that came from the source in
+    this run, those that came twice or in vain included; `reused` those of the blob that were found here instead: in the
+    spool, or in images that are present. `seconds` is the time from the first request to the last byte.
+    """
+
+    digest: str
+    size: int | None
+    fetched: int
+    reused: int = 0
+    seconds: float = 0.0
+
+
+@frozen
+class RequestMade:
+    """A fetcher sent one request over the network. `digest` names the blob that it is for; empty: manifests, tokens and
+    all else. Redirects and second tries are requests of their own."""
+
+    digest: str = ""
 
 
 @frozen
@@ -94,5 +119,15 @@ class Milestone:
     fields: Mapping[str, str]
 
 
-Event: TypeAlias = PhaseStarted | PhaseFinished | FetchPlanned | LayerProgress | LayerImported | Notice | Milestone
+Event: TypeAlias = (
+    PhaseStarted
+    | PhaseFinished
+    | FetchPlanned
+    | LayerProgress
+    | LayerFetched
+    | RequestMade
+    | LayerImported
+    | Notice
+    | Milestone
+)
 Report: TypeAlias = Callable[[Event], None]

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from bootc.durable import explain
 from bootc.errors import CancelledError, IntegrityError
-from bootc.events import LayerProgress, Report
+from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor
 
@@ -46,7 +46,7 @@ class Download:
         self._complete = spool / blob.digest.hex
         self._partial = spool / f"{blob.digest.hex}.partial"
         self._change = threading.Condition()
-        self._readable = 0
+        self._readable = self._fetched = 0
         self._is_done = False
         self._error: BaseException | None = None
 
@@ -91,6 +91,7 @@ class Download:
             return self._readable
 
     def _run(self) -> None:
+        started = time.monotonic()
         self._partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._complete.exists():
             os.replace(self._complete, self._partial)
@@ -99,6 +100,9 @@ class Download:
                 os.ftruncate(file.fileno(), 0)
                 self._fetch(file.fileno(), hashlib.new(self._blob.digest.algorithm), 0)
         os.replace(self._partial, self._complete)
+        size = self._readable
+        reused, seconds = max(size - self._fetched, 0), time.monotonic() - started
+        self._report(LayerFetched(str(self._blob.digest), size, self._fetched, reused, seconds))
 
     def _continue(self, file: int) -> bool:
         """Use what an earlier run left; its bytes are shown to nobody before the whole blob proved right."""
@@ -124,6 +128,7 @@ class Download:
                     if self._stop.is_set():
                         raise CancelledError
                     digest.update(data)
+                    self._fetched += len(data)
                     position = self._append(file, data, position)
                     if start == 0:
                         self._show(position)

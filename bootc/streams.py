@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bootc.decompress import decompressed
 from bootc.errors import IntegrityError, NoSpaceError
-from bootc.events import LayerProgress, Report
+from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
 from bootc.spool import CHUNK, Download, Hash
@@ -128,6 +128,7 @@ class _Local:
         self._stream, self._blob, self._report = stream, blob, report
         self._digest: Hash = hashlib.new(blob.digest.algorithm)
         self._done, self._reported = 0, 0.0
+        self._started = time.monotonic()
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(CHUNK if size < 0 else size)
@@ -146,3 +147,5 @@ class _Local:
         if self._digest.hexdigest() != self._blob.digest.hex:
             raise IntegrityError(reference, f"blob {self._blob.digest} does not have the digest by which it is named")
         self._report(LayerProgress(str(self._blob.digest), self._done, self._blob.size, is_finished=True))
+        seconds = time.monotonic() - self._started
+        self._report(LayerFetched(str(self._blob.digest), self._done, self._done, seconds=seconds))

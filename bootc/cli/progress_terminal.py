@@ -19,12 +19,14 @@ from bootc.cli.progress import LABELS, notice_text
 from bootc.events import (
     Event,
     FetchPlanned,
+    LayerFetched,
     LayerImported,
     LayerProgress,
     Milestone,
     Notice,
     PhaseFinished,
     PhaseStarted,
+    RequestMade,
 )
 from bootc.status.text import printable
 
@@ -66,7 +68,7 @@ class TerminalDisplay:
                 self._show_whole()
             case Notice():
                 self._progress.console.print(Text(printable(notice_text(event))))
-            case Milestone():
+            case Milestone() | LayerFetched() | RequestMade():
                 return
 
     def close(self) -> None:

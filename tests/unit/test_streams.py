@@ -15,7 +15,7 @@ import zstandard
 
 from bootc import spool
 from bootc.errors import BootcError, CancelledError, IntegrityError, NetworkError, NoSpaceError, UnsupportedError
-from bootc.events import Event, LayerProgress
+from bootc.events import Event, LayerFetched, LayerProgress
 from bootc.image import Descriptor, Layer
 from bootc.streams import FetchedLayers
 from tests.blobs import BytesSource, digest_of, image_of, layer_of
@@ -177,6 +177,10 @@ def test_a_cut_download_is_continued_where_it_ended(tmp_path: Path) -> None:
     assert source.served == [(layer.blob.digest, kept)]
     last = [event for event in events if isinstance(event, LayerProgress)][-1]
     assert last == LayerProgress(str(layer.blob.digest), len(blob), len(blob), kept, is_finished=True)
+    fetched = [event for event in events if isinstance(event, LayerFetched)]
+    seconds = fetched[-1].seconds
+    assert fetched == [LayerFetched(str(layer.blob.digest), len(blob), len(blob) - kept, kept, seconds)]
+    assert seconds >= 0
 
 
 @pytest.mark.parametrize("left", [b"garbage" * 1000, bytes(10_000_000)], ids=["wrong bytes", "too long"])

@@ -122,7 +122,8 @@ class RegistryClient:
                 self._http.done(answer)
             is_own = self._is_own(target)
             peer = self.endpoint.peer if is_own else None
-            answer = self._http.exchange(method, target, own if is_own else headers, source=self.source, peer=peer)
+            fields = own if is_own else headers
+            answer = self._http.exchange(method, target, fields, source=self.source, peer=peer, blob=_blob(whole))
         self._http.done(answer)
         raise ProtocolError(self.source, f"{self._repository.authority} redirects more than {_HOPS} times")
 
@@ -149,7 +150,8 @@ class RegistryClient:
 
     def _exchange(self, scheme: str, method: str, path: str, fields: Mapping[str, str]) -> Answer:
         address = f"{scheme}://{self._repository.authority}{path}"
-        return self._http.exchange(method, address, fields, source=self.source, peer=self.endpoint.peer)
+        peer = self.endpoint.peer
+        return self._http.exchange(method, address, fields, source=self.source, peer=peer, blob=_blob(path))
 
     def _target(self, answer: Answer) -> str:
         location = answer.headers.get("Location", "")
@@ -197,3 +199,8 @@ class RegistryClient:
         for text in _WARNING.findall(answer.headers.get("Warning", "")) if self._is_own(answer.address) else ():
             if text.isprintable():
                 self.warn(f"{self._repository.authority} says: {text}")
+
+
+def _blob(path: str) -> str:
+    """The digest of the blob that a path below `/v2/` names; empty if it names something else."""
+    return path.rpartition("/blobs/")[2] if "/blobs/" in path else ""

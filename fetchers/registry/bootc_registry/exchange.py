@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from bootc import __version__
 from bootc.errors import ProtocolError
+from bootc.events import Report, RequestMade
 from bootc_registry.endpoint import Peer
 from bootc_registry.options import RegistryOptions
 from bootc_registry.retry import Interruption
@@ -159,9 +160,14 @@ class Http:
     """
 
     def __init__(
-        self, options: RegistryOptions, waiting: Waiting, is_insecure: Callable[[str], bool], root: Path = Path("/")
+        self,
+        options: RegistryOptions,
+        waiting: Waiting,
+        is_insecure: Callable[[str], bool],
+        report: Report,
+        root: Path = Path("/"),
     ) -> None:
-        self._options, self._waiting, self._root = options, waiting, root
+        self._options, self._waiting, self._report, self._root = options, waiting, report, root
         self.is_insecure = is_insecure
         self._adapters: dict[tuple[str, Peer], ContextAdapter] = {}
         self._open: set[Answer] = set()
@@ -177,8 +183,10 @@ class Http:
         source: str,
         peer: Peer | None = None,
         data: Mapping[str, str] | None = None,
+        blob: str = "",
     ) -> Answer:
         """One request; any status is an answer. `peer` is said where the address alone does not tell how to trust it.
+        `blob` is the digest of the blob that it is for.
 
         Raises Interruption; NetworkError or ProtocolError for what no second try can mend.
         """
@@ -186,6 +194,7 @@ class Http:
 
         host = urlsplit(url).netloc
         known = peer or Peer(host, self.is_insecure(host))
+        self._report(RequestMade(blob))
         try:
             response = self._waiting.attend(
                 lambda: self._send(method, url, headers, known, data), lambda late: late.close()

@@ -39,7 +39,7 @@ class RegistryFetcher(Fetcher, Peek):
     def __init__(self, context: Context, options: RegistryOptions, root: Path = Path("/")) -> None:
         self._context, self._options, self._root = context, options, root
         self._waiting = Waiting(context.check_cancelled)
-        self._http = Http(options, self._waiting, self._is_insecure, root)
+        self._http = Http(options, self._waiting, self._is_insecure, context.report, root)
         self._realms = RememberedRealms(context.machine.run)
         self._clients: dict[tuple[Endpoint, str], RegistryClient] = {}
         self._lock = threading.Lock()
