@@ -51,19 +51,18 @@ class FetchPlanned:
 
 @frozen
 class LayerProgress:
-    """Bytes of one layer's blob that need not come any more. `resumed` of `done` were here before this run: in the
-    spool, or in images that are present. When it is finished, `done` is the blob's size."""
+    """A layer's blob is on its way: so many of its bytes need not come any more. `resumed` of them were here before:
+    in the spool, or in images that are present."""
 
     digest: str
     done: int
     total: int | None
     resumed: int = 0
-    is_finished: bool = False
 
 
 @frozen
 class LayerFetched:
-    """A layer's blob is whole; told once for each that was fetched, also in parts, after its last LayerProgress.
+    """A layer's blob is whole; told once for each that was fetched, also in parts. No LayerProgress follows.
 
     `digest` and `size` are those of the blob as it is served. `fetched` counts the bytes that came from the source in
     this run, those that came twice or in vain included; `reused` those of the blob that were found here instead: in the
@@ -71,7 +70,7 @@ class LayerFetched:
     """
 
     digest: str
-    size: int | None
+    size: int
     fetched: int
     reused: int = 0
     seconds: float = 0.0

@@ -137,7 +137,6 @@ class Download:
                         self._report(LayerProgress(str(self._blob.digest), position, self._blob.size, start))
         self._require(digest, position)
         self._show(position)
-        self._report(LayerProgress(str(self._blob.digest), position, self._blob.size, start, is_finished=True))
 
     def _append(self, file: int, data: bytes, position: int) -> int:
         end = position + len(data)

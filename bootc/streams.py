@@ -146,6 +146,5 @@ class _Local:
             raise IntegrityError(reference, problem)
         if self._digest.hexdigest() != self._blob.digest.hex:
             raise IntegrityError(reference, f"blob {self._blob.digest} does not have the digest by which it is named")
-        self._report(LayerProgress(str(self._blob.digest), self._done, self._blob.size, is_finished=True))
         seconds = time.monotonic() - self._started
         self._report(LayerFetched(str(self._blob.digest), self._done, self._done, seconds=seconds))

@@ -4,6 +4,10 @@
 the reader does not read); the end of a layer and steps are never left out. Numbers of bytes and steps are those that
 are to be fetched; what was there before stands in the fields that end in `Cached`. Consumers must tolerate tasks and
 subtasks that they do not know.
+
+Ours, beyond that protocol: `bytesFetched` (what really came) and `requests` of the whole and of each layer, the
+`bytesReused` of the whole, which are `bytesCached` of each layer, and the `seconds` of a layer that is finished.
+`requests` is absent where the fetcher does not tell of any.
 """
 
 from __future__ import annotations
@@ -12,12 +16,22 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bootc.cli.terminal import note
 from bootc.errors import BootcError
-from bootc.events import Event, FetchPlanned, LayerProgress, Phase, PhaseFinished, PhaseStarted
+from bootc.events import (
+    Event,
+    FetchPlanned,
+    LayerFetched,
+    LayerProgress,
+    Phase,
+    PhaseFinished,
+    PhaseStarted,
+    RequestMade,
+)
 from bootc.status.text import printable_json
 
 VERSION = "0.1.0"
@@ -41,6 +55,7 @@ class JsonLines:
         self._is_started = self._is_broken = False
         self._last = float("-inf")
         self._image = ""
+        self._requests = Counter[str]()
         self._fetch: _Fetch | None = None
         self._steps: list[tuple[Phase, bool]] = []
 
@@ -59,9 +74,14 @@ class JsonLines:
         match event:
             case FetchPlanned():
                 self._image = event.image
-                self._fetch = _Fetch(event) if event.layers_needed else None
+                self._fetch = _Fetch(event, self._requests) if event.layers_needed else None
+            case RequestMade():
+                self._requests[event.digest] += 1
             case LayerProgress() if self._fetch is not None:
-                self._show_fetch(self._fetch, event)
+                self._fetch.layers[event.digest] = event
+                self._show_bytes(self._fetch, event.digest)
+            case LayerFetched() if self._fetch is not None:
+                self._show_layer(self._fetch, event)
             case PhaseFinished(phase=Phase.IMPORT) if self._fetch is not None:
                 self._show_import(self._fetch, 1)
                 self._fetch = None
@@ -77,14 +97,17 @@ class JsonLines:
     def close(self) -> None:
         """The descriptor belongs to whoever gave it to us."""
 
-    def _show_fetch(self, fetch: _Fetch, event: LayerProgress) -> None:
-        fetch.update(event)
+    def _show_bytes(self, fetch: _Fetch, digest: str) -> None:
         now = self._clock()
-        if not event.is_finished and (now - self._last < INTERVAL or not self._is_writable()):
-            return
-        self._last = now
+        if now - self._last >= INTERVAL and self._is_writable():
+            self._last = now
+            self._write(fetch.line(digest))
+
+    def _show_layer(self, fetch: _Fetch, event: LayerFetched) -> None:
+        fetch.layers[event.digest] = event
+        self._last = self._clock()
         self._write(fetch.line())
-        if event.is_finished and fetch.is_complete:
+        if fetch.is_complete:
             self._show_import(fetch, 0)
 
     def _show_import(self, fetch: _Fetch, step: int) -> None:
@@ -123,14 +146,9 @@ class JsonLines:
 class _Fetch:
     """Bytes and layers of one image on their way."""
 
-    def __init__(self, plan: FetchPlanned) -> None:
-        self._plan = plan
-        self._layers: dict[str, LayerProgress] = {}
-        self._current = ""
-
-    def update(self, event: LayerProgress) -> None:
-        self._layers[event.digest] = event
-        self._current = event.digest
+    def __init__(self, plan: FetchPlanned, requests: Mapping[str, int]) -> None:
+        self._plan, self._requests = plan, requests
+        self.layers: dict[str, LayerProgress | LayerFetched] = {}
 
     @property
     def image(self) -> str:
@@ -138,41 +156,62 @@ class _Fetch:
 
     @property
     def is_complete(self) -> bool:
-        return self._finished == self._plan.layers_needed
+        return len(self._finished) == self._plan.layers_needed
 
     @property
-    def _finished(self) -> int:
-        return sum(layer.is_finished for layer in self._layers.values())
+    def _finished(self) -> list[LayerFetched]:
+        return [layer for layer in self.layers.values() if isinstance(layer, LayerFetched)]
 
-    def line(self) -> dict[str, Any]:
+    def line(self, current: str = "") -> dict[str, Any]:
         plan = self._plan
-        shown = [layer for digest, layer in self._layers.items() if layer.is_finished or digest == self._current]
+        shown = [layer for digest, layer in self.layers.items() if isinstance(layer, LayerFetched) or digest == current]
         return {
             "type": "ProgressBytes",
             "task": "pulling",
             "description": f"Pulling Image: {plan.image}",
             "id": plan.image,
             "bytesCached": plan.bytes_present,
-            "bytes": sum(layer.done for layer in self._layers.values()),
+            "bytes": sum(map(_done, self.layers.values())),
             "bytesTotal": plan.bytes_needed,
             "stepsCached": plan.layers_present,
-            "steps": self._finished,
+            "steps": len(self._finished),
             "stepsTotal": plan.layers_needed,
-            "subtasks": [_layer(layer) for layer in shown],
+            "subtasks": [self._subtask(layer) for layer in shown],
+            "bytesFetched": sum(map(_fetched, self.layers.values())),
+            "bytesReused": sum(map(_reused, self.layers.values())),
+            **_counted(sum(self._requests.values())),
         }
 
+    def _subtask(self, layer: LayerProgress | LayerFetched) -> dict[str, Any]:
+        short = layer.digest.partition(":")[2][:21]
+        total = layer.size if isinstance(layer, LayerFetched) else layer.total or 0
+        line = {
+            "subtask": "layer",
+            "description": f"layer: {short}",
+            "id": short,
+            "bytesCached": _reused(layer),
+            "bytes": _done(layer),
+            "bytesTotal": total,
+            "bytesFetched": _fetched(layer),
+            **_counted(self._requests.get(layer.digest, 0)),
+        }
+        return {**line, "seconds": round(layer.seconds, 3)} if isinstance(layer, LayerFetched) else line
 
-def _layer(layer: LayerProgress) -> dict[str, Any]:
-    short = layer.digest.partition(":")[2][:21]
-    total = layer.done if layer.is_finished else layer.total or 0
-    return {
-        "subtask": "layer",
-        "description": f"layer: {short}",
-        "id": short,
-        "bytesCached": layer.resumed,
-        "bytes": layer.done,
-        "bytesTotal": total,
-    }
+
+def _done(layer: LayerProgress | LayerFetched) -> int:
+    return layer.size if isinstance(layer, LayerFetched) else layer.done
+
+
+def _reused(layer: LayerProgress | LayerFetched) -> int:
+    return layer.reused if isinstance(layer, LayerFetched) else layer.resumed
+
+
+def _fetched(layer: LayerProgress | LayerFetched) -> int:
+    return layer.fetched if isinstance(layer, LayerFetched) else layer.done - layer.resumed
+
+
+def _counted(requests: int) -> dict[str, int]:
+    return {"requests": requests} if requests else {}
 
 
 def _steps(task: str, description: str, id: str, done: int, total: int, subtasks: list[Any]) -> dict[str, Any]:

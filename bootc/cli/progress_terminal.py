@@ -63,12 +63,14 @@ class TerminalDisplay:
                 self._show_whole()
             case LayerProgress():
                 self._show_layer(event)
+            case LayerFetched():
+                self._end_layer(event)
             case LayerImported():
                 self._imported += 1
                 self._show_whole()
             case Notice():
                 self._progress.console.print(Text(printable(notice_text(event))))
-            case Milestone() | LayerFetched() | RequestMade():
+            case Milestone() | RequestMade():
                 return
 
     def close(self) -> None:
@@ -94,12 +96,15 @@ class TerminalDisplay:
 
     def _show_layer(self, event: LayerProgress) -> None:
         self._bytes[event.digest] = event.done
-        if event.digest not in self._layers and not event.is_finished:
+        if event.digest not in self._layers:
             label = f"layer {event.digest.partition(':')[2][:12]}"
             self._layers[event.digest] = self._progress.add_task(label, total=event.total)
+        self._progress.update(self._layers[event.digest], completed=event.done, total=event.total)
+        self._show_whole()
+
+    def _end_layer(self, event: LayerFetched) -> None:
+        self._bytes[event.digest] = event.size
         if event.digest in self._layers:
-            self._progress.update(self._layers[event.digest], completed=event.done, total=event.total)
-        if event.is_finished and event.digest in self._layers:
             self._progress.remove_task(self._layers.pop(event.digest))
         self._show_whole()
 

@@ -228,13 +228,14 @@ def test_arguments_of_the_installation_stay(host: Host, registry: Registry) -> N
 # ---------------------------------------------------------------- progress
 
 FETCH = {"bytes", "bytesCached", "bytesTotal", "description", "id", "steps", "stepsCached", "stepsTotal", "subtasks"}
+COSTS = {"bytesFetched", "bytesReused", "requests"}
 FORMS = {
     "Start": {"type", "version"},
-    "ProgressBytes": {"type", "task", *FETCH},
+    "ProgressBytes": {"type", "task", *FETCH, *COSTS},
     "ProgressSteps": {"type", "task", *FETCH} - {"bytes", "bytesCached", "bytesTotal"},
 }
 SUBTASKS = {
-    "ProgressBytes": {"bytes", "bytesCached", "bytesTotal", "description", "id", "subtask"},
+    "ProgressBytes": {"bytes", "bytesCached", "bytesTotal", "description", "id", "subtask", "bytesFetched", "requests"},
     "ProgressSteps": {"completed", "description", "id", "subtask"},
 }
 
@@ -246,13 +247,15 @@ def test_progress_is_told_line_by_line(host: Host, registry: Registry) -> None:
     for line in lines:
         assert line.keys() == FORMS[line["type"]]
         for subtask in line.get("subtasks", ()):
-            assert subtask.keys() == SUBTASKS[line["type"]]
+            assert subtask.keys() - {"seconds"} == SUBTASKS[line["type"]]
     pulled = [line for line in lines if line["type"] == "ProgressBytes"]
     missing = image.layers[1:]
     size = sum(layer.descriptor.size or 0 for layer in missing)
     assert {(line["id"], line["bytesTotal"], line["stepsTotal"]) for line in pulled} == {(str(image.digest), size, 2)}
     assert all(before["bytes"] <= after["bytes"] for before, after in pairwise(pulled))
     assert (pulled[-1]["bytes"], pulled[-1]["steps"], pulled[-1]["stepsCached"]) == (size, 2, 1)
+    assert (pulled[-1]["bytesFetched"], pulled[-1]["bytesReused"], pulled[-1]["requests"]) == (size, 0, 5)
+    assert [(subtask["requests"], "seconds" in subtask) for subtask in pulled[-1]["subtasks"]] == [(1, True)] * 2
     short = {layer.descriptor.digest.hex[:21] for layer in missing}
     assert {subtask["id"] for subtask in pulled[-1]["subtasks"]} == short
     steps = [line for line in lines if line["type"] == "ProgressSteps"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from bootc.errors import BootcError
 from bootc.events import (
     Event,
     FetchPlanned,
+    LayerFetched,
     LayerImported,
     LayerProgress,
     Notice,
     Phase,
     PhaseFinished,
     PhaseStarted,
+    RequestMade,
 )
 
 IMAGE = "sha256:" + "e" * 64
@@ -84,32 +86,32 @@ def test_a_whole_upgrade(pipe: Pipe) -> None:
         PhaseStarted(Phase.RESOLVE, "reg/os"), PhaseFinished(Phase.RESOLVE, 0.1), Notice("by the way"),
         PLAN,
         PhaseStarted(Phase.IMPORT, "reg/os"),
-        LayerProgress(ONE, 100, 100, is_finished=True),
+        RequestMade(), RequestMade(ONE),
+        LayerFetched(ONE, 100, 100, seconds=0.25),
         LayerImported(ONE),
-        LayerProgress(TWO, 200, None, resumed=50, is_finished=True),
+        RequestMade(TWO), RequestMade(TWO),
+        LayerFetched(TWO, 200, 149, reused=50, seconds=1.5),
         LayerImported(TWO),
         PhaseFinished(Phase.IMPORT, 1),
         PhaseStarted(Phase.STAGE), PhaseFinished(Phase.STAGE, 1),
         PhaseStarted(Phase.CLEAN), PhaseFinished(Phase.CLEAN, 1),
     )  # fmt: skip
     first = {
-        "subtask": "layer",
-        "description": f"layer: {SHORT}",
-        "id": SHORT,
-        "bytesCached": 0,
-        "bytes": 100,
-        "bytesTotal": 100,
-    }
+        "subtask": "layer", "description": f"layer: {SHORT}", "id": SHORT,
+        "bytesCached": 0, "bytes": 100, "bytesTotal": 100,
+        "bytesFetched": 100, "requests": 1, "seconds": 0.25,
+    }  # fmt: skip
     second = {
         "subtask": "layer", "description": f"layer: {'2' * 21}", "id": "2" * 21,
         "bytesCached": 50, "bytes": 200, "bytesTotal": 200,
+        "bytesFetched": 149, "requests": 2, "seconds": 1.5,
     }  # fmt: skip
 
-    def pulling(bytes: int, steps: int, *subtasks: object) -> dict[str, object]:
+    def pulling(bytes: int, steps: int, costs: Mapping[str, int], *subtasks: object) -> dict[str, object]:
         return {
             "type": "ProgressBytes", "task": "pulling", "description": f"Pulling Image: {IMAGE}", "id": IMAGE,
             "bytesCached": 700, "bytes": bytes, "bytesTotal": 300,
-            "stepsCached": 3, "steps": steps, "stepsTotal": 2, "subtasks": list(subtasks),
+            "stepsCached": 3, "steps": steps, "stepsTotal": 2, "subtasks": list(subtasks), **costs,
         }  # fmt: skip
 
     def importing(step: int) -> dict[str, object]:
@@ -132,8 +134,8 @@ def test_a_whole_upgrade(pipe: Pipe) -> None:
 
     assert pipe.lines() == [
         {"type": "Start", "version": "0.1.0"},
-        pulling(100, 1, first),
-        pulling(300, 2, first, second),
+        pulling(100, 1, {"bytesFetched": 100, "bytesReused": 0, "requests": 2}, first),
+        pulling(300, 2, {"bytesFetched": 249, "bytesReused": 50, "requests": 4}, first, second),
         importing(0),
         importing(1),
         staging(0, "Deploying Image", False),
@@ -164,7 +166,7 @@ def test_bytes_come_at_most_five_times_a_second_and_the_end_always(pipe: Pipe) -
     for step in range(100):
         clock.now = 100 + step / 64
         writer(LayerProgress(ONE, step, 100))
-    writer(LayerProgress(ONE, 100, 100, is_finished=True))
+    writer(LayerFetched(ONE, 100, 100))
     lines = pipe.lines()
     assert [line["bytes"] for line in lines if line["type"] == "ProgressBytes"] == [0, 13, 26, 39, 52, 65, 78, 91, 100]
 
@@ -183,7 +185,7 @@ def test_a_reader_that_does_not_read_misses_bytes_and_holds_nothing_up(pipe: Pip
 def test_a_reader_that_is_gone_is_told_of_once(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
     writer = JsonLines(pipe.write_end)
     pipe.stop_reading()
-    feed(writer, PLAN, LayerProgress(ONE, 100, 100, is_finished=True), LayerProgress(TWO, 1, 1, is_finished=True))
+    feed(writer, PLAN, LayerFetched(ONE, 100, 100), LayerFetched(TWO, 1, 1))
     assert capsys.readouterr().err == "Failed to write to jsonl: Broken pipe\n"
 
 

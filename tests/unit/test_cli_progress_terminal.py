@@ -7,7 +7,16 @@ import io
 from rich.console import Console
 
 from bootc.cli.progress_terminal import TerminalDisplay
-from bootc.events import FetchPlanned, LayerImported, LayerProgress, Notice, Phase, PhaseFinished, PhaseStarted
+from bootc.events import (
+    FetchPlanned,
+    LayerFetched,
+    LayerImported,
+    LayerProgress,
+    Notice,
+    Phase,
+    PhaseFinished,
+    PhaseStarted,
+)
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -36,7 +45,7 @@ def test_phases_layers_and_notices() -> None:
     assert "0.5/1.0 MB" in shown
     assert "layer 222222222222" in shown
 
-    display(LayerProgress(ONE, 1_000_000, 1_000_000, is_finished=True))
+    display(LayerFetched(ONE, 1_000_000, 1_000_000))
     display(LayerImported(ONE))
     shown = drawn(display)
     assert "layers 1/2" in shown
