@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
+from bootc.cli.account import Account
 from bootc.cli.journal import Journal
 from bootc.cli.progress_json import JsonLines
 from bootc.cli.terminal import has_colour, note
@@ -36,13 +37,20 @@ class Listener(Protocol):
 
 
 @contextmanager
-def listening(*, is_quiet: bool = False, is_verbose: bool = False, progress_fd: int | None = None) -> Iterator[Report]:
+def listening(
+    *,
+    is_quiet: bool = False,
+    is_verbose: bool = False,
+    progress_fd: int | None = None,
+    account: Account | None = None,
+) -> Iterator[Report]:
     """The `report` of a command. Events may come from several threads; listeners see one after the other."""
     with ExitStack() as stack:
-        listeners: list[Listener] = []
+        account = account or Account()
+        listeners: list[Listener] = [account]
         if progress_fd is not None:
             listeners.append(JsonLines.open(progress_fd))
-        listeners.append(_for_people(is_quiet, is_verbose))
+        listeners.append(_for_people(is_quiet, is_verbose, account))
         listeners.append(Journal())
         for listener in listeners:
             stack.callback(listener.close)
@@ -56,12 +64,12 @@ def listening(*, is_quiet: bool = False, is_verbose: bool = False, progress_fd: 
         yield report
 
 
-def _for_people(is_quiet: bool, is_verbose: bool) -> Listener:
+def _for_people(is_quiet: bool, is_verbose: bool, account: Account) -> Listener:
     if not is_quiet and not is_verbose and has_colour(sys.stderr):
         from bootc.cli.progress_terminal import TerminalDisplay
 
-        return TerminalDisplay()
-    return PlainLines(is_quiet, is_verbose)
+        return TerminalDisplay(account)
+    return PlainLines(is_quiet, is_verbose, account)
 
 
 def notice_text(notice: Notice) -> str:
@@ -70,10 +78,10 @@ def notice_text(notice: Notice) -> str:
 
 
 class PlainLines:
-    """Notices on standard error, and with --verbose each phase; no progress."""
+    """Notices on standard error, and with --verbose each phase and what the fetch cost; no progress."""
 
-    def __init__(self, is_quiet: bool, is_verbose: bool) -> None:
-        self._is_quiet, self._is_verbose = is_quiet, is_verbose
+    def __init__(self, is_quiet: bool, is_verbose: bool, account: Account) -> None:
+        self._is_quiet, self._is_verbose, self._account = is_quiet, is_verbose, account
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -84,6 +92,9 @@ class PlainLines:
                 note(LABELS[event.phase] + (f": {event.detail}" if event.detail else ""))
             case PhaseFinished() if self._is_verbose:
                 note(f"{LABELS[event.phase]}: {event.seconds:.1f} s")
+                cost = self._account.text() if event.phase is Phase.IMPORT else None
+                if cost:
+                    note(cost)
             case _:
                 return
 

@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from bootc.cli.account import Account
 from bootc.cli.progress import LABELS, notice_text
 from bootc.events import (
     Event,
@@ -24,6 +25,7 @@ from bootc.events import (
     LayerProgress,
     Milestone,
     Notice,
+    Phase,
     PhaseFinished,
     PhaseStarted,
     RequestMade,
@@ -32,9 +34,13 @@ from bootc.status.text import printable
 
 
 class TerminalDisplay:
-    """One line for the phase, one for the whole fetch, one for each layer on its way; all vanish at the end."""
+    """One line for the phase, one for the whole fetch, one for each layer on its way; all vanish at the end.
 
-    def __init__(self, console: Console | None = None) -> None:
+    What the fetch cost stays; `account` hears each event before.
+    """
+
+    def __init__(self, account: Account, console: Console | None = None) -> None:
+        self._account = account
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -58,6 +64,9 @@ class TerminalDisplay:
                 self._show_phase(event)
             case PhaseFinished():
                 self._end_phase()
+                cost = self._account.text() if event.phase is Phase.IMPORT else None
+                if cost:
+                    self._progress.console.print(Text(cost))
             case FetchPlanned():
                 self._plan, self._imported = event, 0
                 self._show_whole()

@@ -6,8 +6,10 @@ import io
 
 from rich.console import Console
 
+from bootc.cli.account import Account
 from bootc.cli.progress_terminal import TerminalDisplay
 from bootc.events import (
+    Event,
     FetchPlanned,
     LayerFetched,
     LayerImported,
@@ -32,12 +34,18 @@ def drawn(display: TerminalDisplay) -> str:
 def test_phases_layers_and_notices() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, color_system=None)
-    display = TerminalDisplay(console)
+    account = Account()
+    inner = TerminalDisplay(account, console)
+
+    def display(event: Event) -> None:
+        account(event)
+        inner(event)
+
     display(PhaseStarted(Phase.IMPORT, "reg/os[red]\x1b[2J"))
-    display(FetchPlanned("sha256:x", 1, 10, 2, 3_000_000))
+    display(FetchPlanned("sha256:x", 1, 10_000, 2, 3_000_000))
     display(LayerProgress(ONE, 500_000, 1_000_000))
     display(LayerProgress(TWO, 250_000, 2_000_000))
-    shown = drawn(display)
+    shown = drawn(inner)
     assert "Importing image: reg/os[red]\\x1b[2J" in shown
     assert "layers 0/2" in shown
     assert "0.8/3.0 MB" in shown
@@ -47,18 +55,19 @@ def test_phases_layers_and_notices() -> None:
 
     display(LayerFetched(ONE, 1_000_000, 1_000_000))
     display(LayerImported(ONE))
-    shown = drawn(display)
+    shown = drawn(inner)
     assert "layers 1/2" in shown
     assert "layer 111111111111" not in shown
 
     display(Notice("half full\x1b[2J", is_warning=True))
-    display(PhaseFinished(Phase.IMPORT, 1.0))
-    assert "layer" not in drawn(display)
-    display.close()
+    display(PhaseFinished(Phase.IMPORT, 2.0))
+    assert "layer" not in drawn(inner)
+    inner.close()
     assert "warning: half full\\x1b[2J" in stream.getvalue()
+    assert "Fetched layers: 1.0 MB in 2.0 s (500.0 kB/s); saved: 10.0 kB\n" in stream.getvalue()
 
 
 def test_a_command_without_events_draws_nothing() -> None:
     stream = io.StringIO()
-    TerminalDisplay(Console(file=stream, force_terminal=True)).close()
+    TerminalDisplay(Account(), Console(file=stream, force_terminal=True)).close()
     assert stream.getvalue() == ""
