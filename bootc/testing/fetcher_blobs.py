@@ -13,7 +13,7 @@ from bootc.fetcher import Fetcher, Source
 from bootc.streams import FetchedLayers
 from bootc.testing.fetcher_images import RegistryShelf, Shelf, make_sample, sha256
 from bootc.testing.fetcher_place import AMD64, FetcherFixtures, Listener, read
-from bootc.testing.fetcher_registry import cut_after, redirects
+from bootc.testing.registry import cut_after, redirects
 from bootc.testing.suite import clause
 
 _DAMAGES: dict[str, Callable[[bytes], bytes]] = {

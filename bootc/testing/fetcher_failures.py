@@ -24,7 +24,7 @@ from bootc.hookspec import Context
 from bootc.image import ImageReference
 from bootc.testing.fetcher_images import RegistryShelf, Shelf, make_sample, sha256
 from bootc.testing.fetcher_place import ACCEPT, AMD64, FetcherFixtures, Listener, OpenFetcher, Place, Task, read
-from bootc.testing.fetcher_registry import Received, Reply, redirects
+from bootc.testing.registry import Received, Reply, redirects
 from bootc.testing.suite import clause
 
 _USER, _PASSWORD = "somebody", "correct horse battery"

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from bootc.image import Digest, ImageReference
 from bootc.manifest import OCI_INDEX, OCI_MANIFEST
-from bootc.testing.fetcher_registry import REPOSITORY, LoopbackRegistry
+from bootc.testing.registry import REPOSITORY, FakeRegistry
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -141,7 +141,7 @@ class RegistryShelf(Shelf):
 
     transport = "registry"
 
-    def __init__(self, registry: LoopbackRegistry) -> None:
+    def __init__(self, registry: FakeRegistry) -> None:
         self.registry = registry
 
     def put_document(self, tag: str, media_type: str, data: bytes) -> ImageReference:

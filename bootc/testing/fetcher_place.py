@@ -22,7 +22,7 @@ from bootc.image import Descriptor
 from bootc.machine import Machine
 from bootc.platform import Platform
 from bootc.testing.fetcher_images import LayoutShelf, RegistryShelf, Shelf
-from bootc.testing.fetcher_registry import LoopbackRegistry
+from bootc.testing.registry import FakeRegistry
 from bootc.testing.suite import ConformanceSuite
 
 AMD64 = Platform("x86_64", "amd64", (), "x86_64", "", "x64")
@@ -93,13 +93,13 @@ class FetcherFixtures(ConformanceSuite):
         raise NotImplementedError(f"{type(self).__name__} has no fixture `open_fetcher`")
 
     @pytest.fixture
-    def registry(self) -> Iterator[LoopbackRegistry]:
+    def registry(self) -> Iterator[FakeRegistry]:
         """A registry on loopback."""
-        with LoopbackRegistry() as registry:
+        with FakeRegistry() as registry:
             yield registry
 
     @pytest.fixture
-    def place(self, registry: LoopbackRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    def place(self, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         """Files of this test only; the environment's are out of sight."""
         place = Place((registry.address,), tmp_path / "auth.json", tmp_path / "policy.json")
         place.authfile.write_text("{}")
@@ -111,12 +111,12 @@ class FetcherFixtures(ConformanceSuite):
         return place
 
     @pytest.fixture
-    def shelf(self, request: pytest.FixtureRequest, registry: LoopbackRegistry, tmp_path: Path) -> Shelf:
+    def shelf(self, request: pytest.FixtureRequest, registry: FakeRegistry, tmp_path: Path) -> Shelf:
         """Where images of one of the fetcher's transports stand."""
         return RegistryShelf(registry) if request.param == "registry" else LayoutShelf(tmp_path / "layout")
 
     @pytest.fixture
-    def remote(self, registry: LoopbackRegistry) -> RegistryShelf:
+    def remote(self, registry: FakeRegistry) -> RegistryShelf:
         """The shelf of clauses that are about registries."""
         return RegistryShelf(registry)
 

@@ -13,7 +13,7 @@ import pytest
 
 from bootc.image import Image
 from bootc.manifest import OCI_MANIFEST
-from tests.fake_registry import Action, FakeRegistry, answers, cut_after, holds, redirects, with_body
+from bootc.testing.registry import Action, FakeRegistry, answers, cut_after, holds, redirects, with_body
 from tests.integration.failing import World, error_of, fails, spoil, temporary
 from tests.integration.sysroots import Layout, images, os_layers, refs
 from tests.ostree_images import MODULES, Tar

@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from bootc.image import Image
 from bootc.manifest import OCI_MANIFEST
-from tests.fake_registry import REPOSITORY, FakeRegistry, Received, Reply
+from bootc.testing.registry import REPOSITORY, FakeRegistry, Received, Reply
 from tests.integration.main_job import Host, host_on_disk
 from tests.integration.sysroots import Layout, refs
 from tests.ostree_images import Tar, base_layer

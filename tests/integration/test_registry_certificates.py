@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bootc.errors import NetworkError
-from tests.fake_registry import REPOSITORY, FakeRegistry
+from bootc.testing.registry import REPOSITORY, FakeRegistry
 from tests.integration.registry_fetching import fetching, pull
 from tests.servers import Certificate, make_certificate
 
@@ -21,12 +21,11 @@ class SuspiciousRegistry(FakeRegistry):
 
     def __init__(self, own: Certificate, client: Certificate) -> None:
         super().__init__()
-        self.scheme = "https"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(own.certificate, own.key)
         context.load_verify_locations(client.certificate)
         context.verify_mode = ssl.CERT_REQUIRED
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.use_tls(context)
         self.add_image("os", LAYER)
 
 

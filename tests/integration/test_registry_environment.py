@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from bootc.errors import AuthenticationError, ConfigError, NetworkError
-from tests.fake_registry import REPOSITORY, FakeRegistry
+from bootc.testing.registry import REPOSITORY, FakeRegistry
 from tests.integration.registry_fetching import fetching, pull
 from tests.servers import Certificate, make_certificate
 

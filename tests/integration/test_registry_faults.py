@@ -27,7 +27,7 @@ from bootc.errors import (
 from bootc.fetcher import Source
 from bootc.image import Descriptor, Digest, ImageReference
 from bootc.manifest import DOCKER_MANIFEST, OCI_INDEX
-from tests.fake_registry import (
+from bootc.testing.registry import (
     CONFIG_TYPE,
     REPOSITORY,
     Action,

@@ -15,7 +15,7 @@ import pytest
 
 from bootc.errors import BootcError, IntegrityError, NotFoundError, PolicyError, ProtocolError, UnsupportedError
 from bootc.image import ImageReference
-from tests.fake_registry import digest_of
+from bootc.testing.registry import digest_of
 from tests.integration.registry_fetching import AMD64, ARM64, fetching, pull, read
 from tests.integration.test_registry_real import make_layout
 

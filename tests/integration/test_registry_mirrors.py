@@ -12,7 +12,7 @@ import pytest
 from bootc.errors import AuthenticationError, FetchError, NetworkError, NotFoundError, PolicyError
 from bootc.events import Event, Notice
 from bootc.image import ImageReference
-from tests.fake_registry import (
+from bootc.testing.registry import (
     REPOSITORY,
     Bearer,
     FakeRegistry,

@@ -14,7 +14,7 @@ from bootc.errors import AuthenticationError, BootcError, PolicyError, ProtocolE
 from bootc.events import Event, Notice
 from bootc.image import Digest, ImageReference
 from bootc.manifest import OCI_INDEX, OCI_MANIFEST
-from tests.fake_registry import REPOSITORY, Bearer, FakeRegistry, answers, digest_of, redirects, with_headers
+from bootc.testing.registry import REPOSITORY, Bearer, FakeRegistry, answers, digest_of, redirects, with_headers
 from tests.integration.registry_fetching import AMD64, ARM64, fetching, pull, read
 from tests.servers import make_certificate
 
@@ -55,7 +55,7 @@ def test_an_image_costs_one_request_for_each_of_its_parts(registry: FakeRegistry
     assert pulled.image.manifest == registry.documents["latest"][1]
     assert pulled.image.config == registry.blobs[json.loads(pulled.image.manifest)["config"]["digest"]]
     assert pulled.image.digest == pulled.image.top_digest == Digest.parse(digest_of(pulled.image.manifest))
-    assert pulled.image.verdict == "insecureAcceptAnything (default)"
+    assert pulled.image.verdict == "not verified: insecureAcceptAnything (default)"
     blobs = [f"blobs/{part}" for part in (_config(registry), _short(BASE), _short(TOP))]
     assert registry.paths() == ["manifests/latest", *blobs]
     assert registry.paths("HEAD") == []

@@ -13,7 +13,7 @@ import pytest
 
 from bootc.errors import AuthenticationError, NetworkError, NotFoundError
 from bootc.image import ImageReference
-from tests.fake_registry import CONFIG_TYPE, LAYER_TYPE, digest_of
+from bootc.testing.registry import CONFIG_TYPE, LAYER_TYPE, digest_of
 from tests.integration.registry_fetching import AMD64, ARM64, fetching, pull, read
 from tests.servers import HTPASSWD, PASSWORD, USER, Certificate, RegistryServer, Request, make_certificate
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from bootc.errors import FetchError, PolicyError
 from bootc.image import ImageReference
 from bootc.manifest import OCI_MANIFEST
-from tests.fake_registry import (
+from bootc.testing.registry import (
     REPOSITORY,
     FakeRegistry,
     Received,
@@ -57,6 +57,13 @@ def pem(key: Any) -> bytes:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     found: bytes = key.public_key().public_bytes(serialization.Encoding.PEM, form)
     return found
+
+
+def fingerprint(key: Any) -> str:
+    """The name of a key in verdicts: `openssl pkey -pubin -outform DER | sha256sum` prints the same."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    found: bytes = key.public_key().public_bytes(serialization.Encoding.DER, form)
+    return f"SHA256:{hashlib.sha256(found).hexdigest()}"
 
 
 def text(data: bytes) -> str:
@@ -139,7 +146,7 @@ def test_every_kind_of_key_is_verified(registry: Signed, tmp_path: Path, kind: s
     key = KINDS[kind]()
     configure(tmp_path, by(OTHER, key))
     registry.attach(registry.layer(key))
-    assert verdict(tmp_path, registry) == "sigstoreSigned with a key of the policy (default)"
+    assert verdict(tmp_path, registry) == f"sigstoreSigned {fingerprint(key)} (default)"
     configure(tmp_path, by(OTHER))
     with pytest.raises(PolicyError, match="not made by a key of the policy"):
         verdict(tmp_path, registry)

@@ -1,0 +1,66 @@
+"""Certificates for fake registries, good and bad, made by openssl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from bootc.machine import Command
+
+_KIND = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_NAMES = "DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
+
+
+@frozen
+class Certificate:
+    """A certificate and its key, both in PEM form."""
+
+    certificate: Path
+    key: Path
+
+
+@frozen
+class Authority:
+    """Who vouches for certificates, in a directory of its own."""
+
+    folder: Path
+    own: Certificate
+
+    @classmethod
+    def create(cls, folder: Path) -> Authority:
+        """A fresh one."""
+        own = _files(folder, "authority")
+        _openssl("req", "-x509", *_KIND, "-subj", "/CN=authority", "-days", "2", *_out(own))
+        return cls(folder, own)
+
+    def certificate(self, name: str = "server", names: str = _NAMES, days: int = 1) -> Certificate:
+        """A certificate for these names (subjectAltName); with -1 days it is over already."""
+        made = _files(self.folder, name)
+        request = made.certificate.with_suffix(".csr")
+        extension = ("-addext", f"subjectAltName={names}")
+        _openssl("req", *_KIND, "-subj", f"/CN={name}", *extension, "-keyout", str(made.key), "-out", str(request))
+        signer = ("-CA", str(self.own.certificate), "-CAkey", str(self.own.key), "-CAcreateserial")
+        wanted = ("-days", str(days), "-copy_extensions", "copy", "-out", str(made.certificate))
+        _openssl("x509", "-req", "-in", str(request), *signer, *wanted)
+        return made
+
+
+def self_signed(folder: Path) -> Certificate:
+    """A certificate that nobody but itself vouches for."""
+    made = _files(folder, "self-signed")
+    extension = ("-addext", f"subjectAltName={_NAMES}")
+    _openssl("req", "-x509", *_KIND, "-subj", "/CN=localhost", "-days", "1", *extension, *_out(made))
+    return made
+
+
+def _files(folder: Path, name: str) -> Certificate:
+    return Certificate(folder / f"{name}.crt", folder / f"{name}.key")
+
+
+def _out(made: Certificate) -> tuple[str, ...]:
+    return "-keyout", str(made.key), "-out", str(made.certificate)
+
+
+def _openssl(*arguments: str) -> None:
+    Command(("openssl", *arguments), "make certificates for tests").run()
