@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -33,6 +34,18 @@ class Source(ABC):
         """
 
 
+class Ranges(ABC):
+    """Capability of a Source: parts of blobs, for pulls that fetch only what is not here yet."""
+
+    @abstractmethod
+    def open_range(self, blob: Descriptor, start: int, size: int) -> AbstractContextManager[Readable]:
+        """Exactly `size` bytes of the blob from offset `start`, as served. Called from several threads at once.
+
+        The range lies within the blob and is not empty. Retries and resuming of cut connections happen inside. Raises
+        FetchError, also where the source serves no ranges: the core then fetches the whole blob.
+        """
+
+
 class Fetcher(ABC):
     """Speaks to registries, directories or other stores of images; knows nothing of where images go."""
 
@@ -54,3 +67,15 @@ class Peek(ABC):
     @abstractmethod
     def peek(self, reference: ImageReference) -> Digest | None:
         """The digest the reference points to now (the index's, for multi-arch); None: cannot be known cheaply."""
+
+
+class Explain(ABC):
+    """Capability `explain`: tell people which configuration decides how an image is fetched."""
+
+    @abstractmethod
+    def explain(self, reference: ImageReference) -> Mapping[str, str]:
+        """Short labels and texts, in the order to be shown: policy, servers, files with credentials.
+
+        Sends no request and starts no program; names files, never what is secret in them. What is wrong with a file is
+        said in its place and raises nothing.
+        """

@@ -38,6 +38,7 @@ class Capability(enum.Enum):
 
     PEEK = "peek"
     RANGES = "ranges"
+    EXPLAIN = "explain"
     PIN = "pin"
     SPARE = "spare"
     SOFT_REBOOT = "soft-reboot"

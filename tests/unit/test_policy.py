@@ -163,7 +163,10 @@ def test_text_that_is_not_utf_8_rejects_the_file(tmp_path: Path) -> None:
 
 def test_unknown_transports_are_tolerated(tmp_path: Path) -> None:
     found = policy(tmp_path, {"default": ACCEPT, "transports": {"pigeon": {"coop 7": REJECT}}})
-    assert found.require(ImageReference.parse("docker://quay.io/os")) == "insecureAcceptAnything (default)"
+    assert (
+        found.decide(ImageReference.parse("docker://quay.io/os")).verdict
+        == "not verified: insecureAcceptAnything (default)"
+    )
 
 
 def test_every_kind_of_requirement_is_read(tmp_path: Path) -> None:
@@ -299,7 +302,6 @@ REFUSED = {
     "docker://quay.io/a/b:bad": r"rejected by policy \(docker quay.io/a/b:bad\)",
     "docker://quay.io.evil/a": r"rejected by policy \(docker\)",
     "docker://both.example/a": r"rejected by policy \(docker both.example\)",
-    "docker://signed.example/a": r"requires signedBy \(docker signed.example\), which cannot be verified here",
     "oci:/srv/bad/os": r"rejected by policy \(oci /srv/bad\)",
     "oci:/srvx": r"rejected by policy \(default\)",
     "dir:/srv": r"rejected by policy \(default\)",
@@ -309,13 +311,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("reference", "verdict"), ACCEPTED.items(), ids=ACCEPTED)
 def test_the_narrowest_scope_accepts(tmp_path: Path, reference: str, verdict: str) -> None:
-    assert policy(tmp_path, LAYERED).require(ImageReference.parse(reference)) == verdict
+    decision = policy(tmp_path, LAYERED).decide(ImageReference.parse(reference))
+    assert (decision.needs_signatures, decision.verdict) == (False, f"not verified: {verdict}")
 
 
 @pytest.mark.parametrize(("reference", "problem"), REFUSED.items(), ids=REFUSED)
 def test_the_narrowest_scope_refuses(tmp_path: Path, reference: str, problem: str) -> None:
     with pytest.raises(PolicyError, match=problem):
-        policy(tmp_path, LAYERED).require(ImageReference.parse(reference))
+        policy(tmp_path, LAYERED).decide(ImageReference.parse(reference))
 
 
 SIGNED = ImageReference.parse("ostree-image-signed:docker://quay.io/os")
@@ -324,16 +327,23 @@ SIGNED = ImageReference.parse("ostree-image-signed:docker://quay.io/os")
 def test_a_signed_reference_refuses_a_default_that_accepts_anything(tmp_path: Path) -> None:
     found = policy(tmp_path, {"default": ACCEPT, "transports": {"docker": {"quay.io": SIGNED_BY}}})
     with pytest.raises(PolicyError, match="specifies a default of `insecureAcceptAnything`; refusing usage"):
-        found.require(SIGNED)
+        found.decide(SIGNED)
 
 
 def test_a_signed_reference_refuses_a_scope_that_asks_for_no_signature(tmp_path: Path) -> None:
     found = policy(tmp_path, {"default": REJECT, "transports": {"docker": {"quay.io": ACCEPT}}})
     with pytest.raises(PolicyError, match=r"\(docker quay.io\) requires no signature"):
-        found.require(SIGNED)
-    assert found.require(ImageReference.parse("docker://quay.io/os"))
+        found.decide(SIGNED)
+    assert not found.decide(ImageReference.parse("docker://quay.io/os")).needs_signatures
 
 
-def test_a_signed_reference_is_refused_where_signatures_cannot_be_verified(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="requires signedBy"):
-        policy(tmp_path, {"default": SIGNED_BY}).require(SIGNED)
+def test_a_signed_reference_needs_the_signature_that_the_policy_requires(tmp_path: Path) -> None:
+    decision = policy(tmp_path, {"default": SIGNED_BY}).decide(SIGNED)
+    assert (decision.needs_signatures, decision.kinds, decision.where) == (True, "signedBy", "default")
+
+
+def test_what_cannot_be_evaluated_here_may_be_left_to_another_program(tmp_path: Path) -> None:
+    found = policy(tmp_path, {"default": [{"type": "signedBy", "keyType": "X509Certificates", "keyPath": "/k"}]})
+    with pytest.raises(PolicyError, match="X509Certificates"):
+        found.decide(SIGNED)
+    assert found.applying(SIGNED).needs_signatures

@@ -14,7 +14,7 @@ from bootc.config.tables import Table
 from bootc.config.typed import convert
 from bootc.durable import DirectoryVolume
 from bootc.errors import ConfigError
-from bootc.fetcher import Peek
+from bootc.fetcher import Explain, Peek
 from bootc.hookspec import Capability, Context
 from bootc.machine import Machine
 
@@ -25,6 +25,7 @@ def test_the_record_says_what_the_fetcher_can(tmp_path: Path) -> None:
     context = Context(Machine(DirectoryVolume(tmp_path), PurePosixPath("state")), lambda event: None, lambda: None)
     fetcher = plugin.open(context, plugin.options())
     assert (Capability.PEEK in plugin.capabilities) == isinstance(fetcher, Peek)
+    assert (Capability.EXPLAIN in plugin.capabilities) == isinstance(fetcher, Explain)
     fetcher.close()
     fetcher.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -51,8 +52,18 @@ def test_only_what_concerns_the_image_is_told(tmp_path: Path) -> None:
             }
         ],
     }
-    assert found.write(tmp_path).read_text() == found.registries
-    assert found.write(tmp_path / "gone").parent == tmp_path / "gone"
+    flag, path = found.write(tmp_path)
+    assert (flag, Path(path).read_text()) == ("--registries-conf", found.registries)
+    assert Path(found.write(tmp_path / "gone")[1]).parent == tmp_path / "gone"
+
+
+def test_where_signatures_are_is_told_only_if_some_are_needed(tmp_path: Path) -> None:
+    text = "docker:\n  h.example:\n    lookaside: https://s.example\n    use-sigstore-attachments: true\n    other: 1\n"
+    write(tmp_path, "usr/share/containers/registries.d/a.yaml", text)
+    *_, folder = Handover.of(OS, Places(tmp_path, {}, 0), (), needs_signatures=True).write(tmp_path)
+    sections = {"h.example": {"lookaside": "https://s.example", "use-sigstore-attachments": True}}
+    assert json.loads(Path(folder, "all.yaml").read_text()) == {"default-docker": {}, "docker": sections}
+    assert "--registries.d" not in handover(tmp_path).write(tmp_path)
 
 
 def test_helpers_need_credentials_to_be_allowed_but_nobody_s_files(tmp_path: Path) -> None:

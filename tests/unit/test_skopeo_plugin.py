@@ -10,13 +10,18 @@ import bootc_skopeo
 from bootc_skopeo.fetcher import SkopeoFetcher
 from bootc_skopeo.options import Options
 
+from bootc.hookspec import Capability
 from bootc.image import TRANSPORTS
 from tests.skopeo_images import context
 
 
 def test_one_record_is_offered(tmp_path: Path) -> None:
     (record,) = bootc_skopeo.bootc_fetchers()
-    assert (record.name, record.transports, record.capabilities) == ("skopeo", frozenset(TRANSPORTS), frozenset())
+    assert (record.name, record.transports, record.capabilities) == (
+        "skopeo",
+        frozenset(TRANSPORTS),
+        {Capability.EXPLAIN},
+    )
     assert record.unavailable() is None
     assert record.options is Options
     opened = record.open(context(tmp_path), Options())

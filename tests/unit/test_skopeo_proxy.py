@@ -117,7 +117,7 @@ def test_an_image_is_read_in_every_version(fake: Fake, version: str) -> None:
         assert (source.image.manifest, source.image.config) == (fake.built.image.manifest, fake.built.image.config)
         assert source.image.layers == fake.built.image.layers
         assert (source.image.digest, source.image.top_digest) == (fake.built.image.digest, None)
-        assert source.image.verdict == "insecureAcceptAnything (default)"
+        assert source.image.verdict == "not verified: insecureAcceptAnything (default)"
         assert source.is_local is False
         assert [read(source, layer.blob) for layer in source.image.layers] == list(fake.built.blobs)
         assert read(source, source.image.layers[1].blob, 70_001) == fake.built.blobs[1][70_001:]
@@ -330,6 +330,36 @@ def test_the_policy_comes_before_skopeo(fake: Fake) -> None:
     with pytest.raises(PolicyError, match=r"rejected by policy \(default\)"), fake.fetcher().resolve(REMOTE, PLATFORM):
         pass
     assert fake.notes("pid") == []
+
+
+SIGNED_BY = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/nonexistent/key"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_signatures_are_left_to_a_skopeo_that_verifies_them(fake: Fake, version: str) -> None:
+    """Before protocol 0.2.6 nothing in it looked at the policy: then no image is opened."""
+    fake.version = version
+    (fake.folder / "policy.json").write_text(json.dumps({"default": [SIGNED_BY]}))
+    if int(version.rpartition(".")[2]) >= 6:
+        verdict = use(fake, lambda source: source.image.verdict, ImageReference.parse(f"ostree-image-signed:{REMOTE}"))
+        assert verdict == "signedBy, by skopeo (default)"
+        (argv,) = fake.notes("argv")
+        assert argv[argv.index("--policy") + 1] == str(fake.folder / "policy.json")
+        assert "--registries.d" in argv
+        return
+    problem = r"requires signedBy \(default\), which this skopeo does not verify"
+    with pytest.raises(PolicyError, match=problem), fake.fetcher().resolve(REMOTE, PLATFORM):
+        pass
+    fake.require_no_process()
+    assert fake.notes("method") == ["Initialize"]
+
+
+def test_what_skopeo_says_of_a_signature_is_the_policy_s_error(fake: Fake) -> None:
+    (fake.folder / "policy.json").write_text(json.dumps({"default": [SIGNED_BY]}))
+    fake.faults = {"OpenImage": ["error:Source image rejected: A signature was required, but no signature exists"]}
+    with pytest.raises(PolicyError, match="A signature was required"), fake.fetcher().resolve(REMOTE, PLATFORM):
+        pass
+    assert "GetManifest" not in fake.notes("method")
 
 
 def test_a_missing_skopeo_is_named(fake: Fake) -> None:

@@ -73,6 +73,21 @@ class CredentialSources:
             raise failure
         return None
 
+    def whence(self, repository: str) -> str:
+        """Where `lookup` finds credentials, for people. Helpers are named, not run. Raises ConfigError."""
+        parts = []
+        for helper in self.helpers:
+            if helper != AUTH_FILES:
+                parts.append(f"docker-credential-{helper}")
+                continue
+            source = next(filter(None, (_source_in(path, repository) for path in self.files())), None)
+            if source is not None:
+                return ", else ".join((*parts, source))
+        if parts:
+            return ", else ".join(parts)
+        read = ", ".join(map(str, self.files()))
+        return f"none ({read} has no entry)" if read else "none"
+
     def _from_files(self, repository: str) -> Credentials | None:
         found = (_from_file(path, repository) for path in self.files())
         return next((credentials for credentials in found if credentials is not None), None)
@@ -104,13 +119,29 @@ def find_authfile(
 
 
 def _from_file(path: Path, repository: str) -> Credentials | None:
+    document, helper = _document(path, repository)
+    if helper is not None:
+        host = repository.partition("/")[0]
+        return helpers.ask(helper, host, repository, (str(path), f"credHelpers.{host}"))
+    return _from_entries(document, path, repository)
+
+
+def _source_in(path: Path, repository: str) -> str | None:
+    document, helper = _document(path, repository)
+    if helper is not None:
+        return f"docker-credential-{helper} ({path})"
+    return None if _from_entries(document, path, repository) is None else str(path)
+
+
+def _document(path: Path, repository: str) -> tuple[Mapping[str, Any], Any]:
+    """What a file says, and the helper that it names for the repository's host."""
     document = _read(path)
     if path.name == ".dockercfg":
         document = {"auths": document}
-    host = repository.partition("/")[0]
-    helper = _table(document, "credHelpers", path).get(host)
-    if helper is not None:
-        return helpers.ask(helper, host, repository, (str(path), f"credHelpers.{host}"))
+    return document, _table(document, "credHelpers", path).get(repository.partition("/")[0])
+
+
+def _from_entries(document: Mapping[str, Any], path: Path, repository: str) -> Credentials | None:
     entries = _table(document, "auths", path)
     for key in _keys(repository, entries):
         found = _decode(entries[key], key, path)

@@ -47,12 +47,21 @@ class SignatureConfiguration:
 
     def lookaside(self, name: RegistryName, digest: Digest) -> str:
         """Where the signatures of a manifest are, without `/signature-N`. `name` is that of the server asked."""
-        base = self._first(name, "lookaside", "sigstore") or self.fallback
-        return f"{str(base).rstrip('/')}/{name.repository.path}@{digest.algorithm}={digest.hex}"
+        return f"{self.base(name).rstrip('/')}/{name.repository.path}@{digest.algorithm}={digest.hex}"
+
+    def base(self, name: RegistryName) -> str:
+        """The lookaside that is configured for a name at the server asked."""
+        return str(self._first(name, "lookaside", "sigstore") or self.fallback)
 
     def uses_attachments(self, name: RegistryName) -> bool:
         """Whether the registry itself keeps signatures by sigstore, beside the image."""
         return bool(self._first(name, _FLAG))
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """All of it as one file would say it, with the keys that are known."""
+        known = {scope: _known(section) for scope, section in self.scopes.items()}
+        return {"default-docker": _known(self.default), "docker": known}
 
     def _first(self, name: RegistryName, *keys: str) -> object:
         """The value for the narrowest scope that has one of the keys."""
@@ -67,6 +76,10 @@ class SignatureConfiguration:
             if scope in self.scopes:
                 yield self.scopes[scope]
         yield self.default
+
+
+def _known(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: section[name] for name in (*_URL_KEYS, _FLAG) if name in section}
 
 
 def _section(value: object, source: str, key: str) -> Mapping[str, Any]:

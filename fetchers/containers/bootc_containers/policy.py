@@ -48,27 +48,25 @@ class Policy:
         raise PolicyError(looked, "no signature policy found", "install a policy.json; see containers-policy.json(5)")
 
     def decide(self, reference: ImageReference) -> Decision:
-        """What the policy wants of an image. Raises PolicyError if nothing could make it acceptable."""
+        """What the policy wants of an image. Raises PolicyError if nothing could make it acceptable here."""
+        decision = self.applying(reference)
+        decision.require_supported()
+        return decision
+
+    def applying(self, reference: ImageReference) -> Decision:
+        """The requirements for an image, which another program may understand better. Raises PolicyError if it is
+        rejected, or if they fall short of what the reference itself asks for."""
         if reference.signature is not None and reference.signature != "containerPolicy":
             raise PolicyError(reference.display, f"signatures by {reference.signature!r} are not supported")
-        where, requirements = self._applying(reference)
+        where, requirements = self.lookup(reference)
         if reference.signature is not None:
             self._require_signatures(reference, where, requirements)
         if any(requirement.type == REJECT for requirement in requirements):
             raise PolicyError(reference.display, f"rejected by policy ({where})", f"see {self.path}")
-        return Decision.of(reference, where, requirements, self.path)
+        return Decision(reference, where, requirements, self.path)
 
-    def require(self, reference: ImageReference) -> str:
-        """As `decide`, where no signatures can be read: the verdict, or PolicyError if one is needed."""
-        decision = self.decide(reference)
-        if decision.needs_signatures:
-            kinds = " and ".join(dict.fromkeys(r.type for r in decision.requirements if r.type != ACCEPT))
-            problem = f"the policy requires {kinds} ({decision.where}), which cannot be verified here"
-            hint = f"see {self.path}; the fetcher `registry` verifies signatures"
-            raise PolicyError(reference.display, problem, hint)
-        return decision.verdict
-
-    def _applying(self, reference: ImageReference) -> tuple[str, tuple[Requirement, ...]]:
+    def lookup(self, reference: ImageReference) -> tuple[str, tuple[Requirement, ...]]:
+        """Transport and scope, and the list that applies. Raises PolicyError or ReferenceError."""
         transport = policy_transport(reference)
         table = self.transports.get(transport, {})
         for scope in scopes(reference, self.root) if any(table) else ():

@@ -34,14 +34,17 @@ def load_keys(texts: Sequence[bytes], source: str) -> tuple[Any, ...]:
         raise PolicyError(source, "a key of the policy is not a public key in PEM form") from error
 
 
-def verify(signature: SigstoreSignature, keys: Sequence[Any], rekor_keys: Sequence[Any]) -> None:
-    """Raise Unacceptable unless one of the keys signed the payload, and (with Rekor's keys) the log knows of it."""
+def verify(signature: SigstoreSignature, keys: Sequence[Any], rekor_keys: Sequence[Any]) -> str:
+    """Which key signed the payload: `SHA256:` and the hex digest of its SubjectPublicKeyInfo (RFC 5280) in DER.
+
+    Raises Unacceptable unless one of the keys did, and (with Rekor's keys) the log knows of it.
+    """
     value = _decoded(signature.annotations.get(_SIGNATURE))
     for key in keys:
         if _is_signed(key, value, signature.payload):
             if rekor_keys:
                 _require_logged(signature, value, key, rekor_keys)
-            return
+            return f"SHA256:{hashlib.sha256(_encoded(key)).hexdigest()}"
     raise Unacceptable("it was not made by a key of the policy")
 
 

@@ -41,15 +41,13 @@ class Decision:
     source: Path
     """the policy's file"""
 
-    @classmethod
-    def of(cls, reference: ImageReference, where: str, requirements: Sequence[Requirement], source: Path) -> Decision:
-        """Raises PolicyError for a requirement that cannot be evaluated."""
-        for requirement in requirements:
+    def require_supported(self) -> None:
+        """Raise PolicyError for a requirement that cannot be evaluated here."""
+        for requirement in self.requirements:
             unsupported = _unsupported(requirement)
             if unsupported:
-                problem = f"the policy requires {unsupported} ({where}), which is not supported"
-                raise PolicyError(reference.display, problem, f"see {source}")
-        return cls(reference, where, tuple(requirements), source)
+                problem = f"the policy requires {unsupported} ({self.where}), which is not supported"
+                raise PolicyError(self.reference.display, problem, f"see {self.source}")
 
     @property
     def needs_signatures(self) -> bool:
@@ -57,9 +55,14 @@ class Decision:
         return any(requirement.type != ACCEPT for requirement in self.requirements)
 
     @property
+    def kinds(self) -> str:
+        """The requirements that need a signature, for messages."""
+        return " and ".join(dict.fromkeys(r.type for r in self.requirements if r.type != ACCEPT))
+
+    @property
     def verdict(self) -> str:
         """For the record, where no signature is needed."""
-        return f"{ACCEPT} ({self.where})"
+        return f"not verified: {ACCEPT} ({self.where})"
 
     def verify(self, manifests: Sequence[bytes], store: SignatureStore) -> str:
         """Which requirements accept the image, as text for the record.
@@ -164,8 +167,8 @@ def _sigstore_signed(requirement: Requirement, source: str) -> Check:
     def check(signature: Signature) -> tuple[Payload, str] | None:
         if not isinstance(signature, SigstoreSignature):
             return None
-        sigstore.verify(signature, keys, rekor_keys)
-        return Payload.parse(signature.payload, COSIGN), "with a key of the policy"
+        maker = sigstore.verify(signature, keys, rekor_keys)
+        return Payload.parse(signature.payload, COSIGN), maker
 
     return check
 

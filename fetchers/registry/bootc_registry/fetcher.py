@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 
+from attrs import evolve
 from bootc_containers.auth import CredentialSources
+from bootc_containers.explanation import Configuration
 from bootc_containers.lookaside import SignatureConfiguration
 from bootc_containers.names import RegistryName
 from bootc_containers.places import Places
@@ -17,7 +19,7 @@ from bootc_containers.registries import PullSource, Registries
 from bootc_containers.signatures import NoSignatures
 from bootc_containers.verification import Decision
 
-from bootc.fetcher import Fetcher, Peek, Source
+from bootc.fetcher import Explain, Fetcher, Peek, Source
 from bootc.hookspec import Context
 from bootc.image import Digest, ImageReference
 from bootc.platform import Platform
@@ -33,7 +35,7 @@ from bootc_registry.signature_store import RegistrySignatures
 from bootc_registry.waiting import Waiting
 
 
-class RegistryFetcher(Fetcher, Peek):
+class RegistryFetcher(Fetcher, Peek, Explain):
     """Images from registries and from files. `root` is where configuration of container tools is read."""
 
     def __init__(self, context: Context, options: RegistryOptions, root: Path = Path("/")) -> None:
@@ -63,6 +65,11 @@ class RegistryFetcher(Fetcher, Peek):
         with layout.open_layout(reference) as opened:
             return opened.peek()
 
+    def explain(self, reference: ImageReference) -> Mapping[str, str]:
+        """What the files of container tools say of this image."""
+        places, insecure = Places(self._root), self._options.insecure
+        return Configuration(places, self._credential_files, insecure).explain(reference)
+
     def close(self) -> None:
         """Threads that wait for a server are woken; they get CancelledError."""
         self._waiting.close()
@@ -74,9 +81,12 @@ class RegistryFetcher(Fetcher, Peek):
 
     @cached_property
     def _credentials(self) -> CredentialSources:
+        return evolve(self._credential_files, helpers=self._registries.helpers)
+
+    @property
+    def _credential_files(self) -> CredentialSources:
         explicit = Path(self._options.authfile) if self._options.authfile else None
-        podman, helpers = self._options.podman_credentials, self._registries.helpers
-        return CredentialSources(explicit, podman, self._root, helpers=helpers)
+        return CredentialSources(explicit, self._options.podman_credentials, self._root)
 
     def _acceptance(self, decision: Decision, place: Place) -> Accept:
         if not decision.needs_signatures:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bootc.fetcher import Fetcher
-from bootc.hookspec import Context, FetcherPlugin, hookimpl
+from bootc.hookspec import Capability, Context, FetcherPlugin, hookimpl
 from bootc.image import TRANSPORTS
 from bootc.machine import find_program
 from bootc_skopeo.options import Options
@@ -31,6 +31,7 @@ def bootc_fetchers() -> Sequence[FetcherPlugin[Any]]:
             summary="every transport, through skopeo's image proxy",
             options=Options,
             open=_open,
+            capabilities=frozenset({Capability.EXPLAIN}),
             unavailable=_unavailable,
             transports=frozenset(TRANSPORTS),
             priority=0,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootc_containers.explanation import Configuration
 from bootc_containers.places import Places
 from bootc_containers.policy import Policy
+from bootc_containers.verification import Decision
 
-from bootc.errors import IntegrityError, ProtocolError
+from bootc.errors import IntegrityError, PolicyError, ProtocolError
 from bootc.events import Notice
-from bootc.fetcher import Fetcher, Readable, Source
+from bootc.fetcher import Explain, Fetcher, Readable, Source
 from bootc.hookspec import Context
 from bootc.image import Descriptor, Digest, Image, ImageReference, Layer
 from bootc.manifest import OCI_MANIFEST, Manifest, diff_ids, parse, strict_json
@@ -27,6 +29,8 @@ from bootc_skopeo.waiting import attempt
 
 _STORES = ("containers-storage", "docker-archive", "docker-daemon")
 """transports that serve other blobs than their manifests name: layers lie there uncompressed"""
+_ENFORCING_LEVEL = 6
+"""since protocol 0.2.6 (skopeo 1.13) OpenImage evaluates the policy; before, nothing did"""
 
 
 class SkopeoSource(Source):
@@ -46,8 +50,12 @@ class SkopeoSource(Source):
             stream.close()
 
 
-class SkopeoFetcher(Fetcher):
-    """Starts skopeo for each image. `program` is its name or path, `retries` the seconds before each new attempt."""
+class SkopeoFetcher(Fetcher, Explain):
+    """Starts skopeo for each image. `program` is its name or path, `retries` the seconds before each new attempt.
+
+    The policy is evaluated here as far as no signature is needed. Signatures are verified by skopeo when it opens an
+    image, if it is new enough to do that.
+    """
 
     def __init__(
         self, context: Context, options: Options, program: str = "skopeo", retries: Sequence[float] = (1.0, 4.0)
@@ -57,16 +65,17 @@ class SkopeoFetcher(Fetcher):
 
     @contextmanager
     def resolve(self, reference: ImageReference, platform: Platform) -> Iterator[Source]:
-        policy = Policy.load()
-        verdict = policy.require(reference)
-        is_remote = reference.transport == "registry"
-        handover = Handover.of(reference, Places(), self._options.insecure) if is_remote else None
+        decision = Policy.load().applying(reference)
+        handover = None
+        if reference.transport == "registry":
+            handover = Handover.of(reference, Places(), self._options.insecure, decision.needs_signatures)
         invocation = Invocation(
-            self._program, self._options, reference, platform, policy.path, self._options.credentials, handover
+            self._program, self._options, reference, platform, decision.source, self._options.credentials, handover
         )
-        pool = Pool(lambda temporary: self._start(invocation, temporary))
+        pool = Pool(lambda temporary: self._start(invocation, decision, temporary))
         self._pools.append(pool)
         try:
+            verdict = _verdict(decision)
             image = attempt(lambda: self._image(pool, reference, verdict), self._retries, self._context.check_cancelled)
             yield SkopeoSource(image, pool, self._context, self._retries)
         finally:
@@ -77,9 +86,17 @@ class SkopeoFetcher(Fetcher):
         for pool in self._pools:
             pool.close()
 
-    def _start(self, invocation: Invocation, temporary: Path) -> Connection:
+    def explain(self, reference: ImageReference) -> Mapping[str, str]:
+        """What the files of container tools say of this image; skopeo is told the same."""
+        return Configuration(Places(), self._options.credential_files, self._options.insecure).explain(reference)
+
+    def _start(self, invocation: Invocation, decision: Decision, temporary: Path) -> Connection:
         proxy = Proxy(invocation.command(temporary), invocation.reference.display, self._context.check_cancelled)
         try:
+            if decision.needs_signatures and proxy.level < _ENFORCING_LEVEL:
+                problem = f"the policy requires {decision.kinds} ({decision.where}), which this skopeo does not verify"
+                hint = f"see {decision.source}; skopeo 1.13 and the fetcher `registry` verify signatures"
+                raise PolicyError(decision.reference.display, problem, hint)
             return Connection.open(proxy, invocation.name)
         except BaseException:
             proxy.close()
@@ -122,6 +139,10 @@ class SkopeoFetcher(Fetcher):
             raise IntegrityError(name, f"manifest does not have the digest {digest}")
         problem = f"{name}: skopeo converted the manifest to OCI; the image is known by its original digest {digest}"
         self._context.report(Notice(problem))
+
+
+def _verdict(decision: Decision) -> str:
+    return f"{decision.kinds}, by skopeo ({decision.where})" if decision.needs_signatures else decision.verdict
 
 
 def _layers(

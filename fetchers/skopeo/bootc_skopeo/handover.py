@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
+from bootc_containers.lookaside import SignatureConfiguration
 from bootc_containers.names import RegistryName
 from bootc_containers.places import Places
 from bootc_containers.registries import PullSource, Registries, is_listed
@@ -20,6 +21,7 @@ from bootc.image import ImageReference
 
 NO_CREDENTIALS = ("--no-creds",)
 _NO_ENTRIES = "auth.json"
+_SIGNATURES = "registries.d"
 _HINT = "let the fetcher `registry` fetch it, or keep the entry in /etc/containers/registries.conf"
 
 
@@ -31,9 +33,13 @@ class Handover:
     certificates: Path | None
     has_helpers: bool
     """whether registries.conf names programs to ask for credentials"""
+    signatures: str | None = None
+    """a file for registries.d, where signatures are to be looked for"""
 
     @classmethod
-    def of(cls, reference: ImageReference, places: Places, insecure: Sequence[str]) -> Handover:
+    def of(
+        cls, reference: ImageReference, places: Places, insecure: Sequence[str], needs_signatures: bool = False
+    ) -> Handover:
         """Raises PolicyError for what is blocked, UnsupportedError for what skopeo cannot be told."""
         configuration = Registries.load(places)
         configuration.require_unambiguous(reference.name)
@@ -50,10 +56,11 @@ class Handover:
             _document(prefix, sources, configuration.helpers),
             _certificates(places, sources, reference),
             any(helper != AUTH_FILES for helper in configuration.helpers),
+            json.dumps(SignatureConfiguration.load(places).document) if needs_signatures else None,
         )
 
-    def write(self, folder: Path) -> Path:
-        """Put the files into skopeo's directory, unless it is gone because the fetcher was closed.
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Flags that name files in skopeo's directory. They are put there, unless it is gone because the fetcher was closed.
 
         They appear whole, and are never written again: a skopeo that was started before may be reading them.
         """
@@ -61,7 +68,11 @@ class Handover:
         with suppress(FileNotFoundError):
             _appear(path, self.registries)
             _appear(folder / _NO_ENTRIES, "{}")
-        return path
+            if self.signatures is not None:
+                (folder / _SIGNATURES).mkdir(exist_ok=True)
+                _appear(folder / _SIGNATURES / "all.yaml", self.signatures)
+        told = ("--registries.d", str(folder / _SIGNATURES)) if self.signatures is not None else ()
+        return ("--registries-conf", str(path), *told)
 
     def flags(self, credentials: tuple[str, ...], folder: Path) -> tuple[str, ...]:
         """The flags for credentials and certificates."""

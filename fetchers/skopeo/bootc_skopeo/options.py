@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from bootc_containers.auth import CredentialSources
 
 from bootc.image import ImageReference
@@ -27,9 +27,14 @@ class Options:
     """an additional image store (containers-storage.conf(5), additionalimagestores), for containers-storage"""
 
     @property
+    def credential_files(self) -> CredentialSources:
+        """Where credentials are looked for."""
+        return CredentialSources(Path(self.authfile) if self.authfile else None, self.podman_credentials)
+
+    @property
     def credentials(self) -> tuple[str, ...]:
         """The flags for skopeo, which without any would use whatever credentials podman's user left behind."""
-        files = CredentialSources(Path(self.authfile) if self.authfile else None).files()
+        files = evolve(self.credential_files, podman=False).files()
         if files:
             return ("--authfile", str(files[0]))
         return () if self.podman_credentials else NO_CREDENTIALS
@@ -59,7 +64,7 @@ class Invocation:
         files: tuple[str, ...] = ("--policy", str(self.policy), "--tmpdir", str(temporary))
         told: tuple[str, ...] = self.credentials
         if self.handover:
-            files += ("--registries-conf", str(self.handover.write(temporary)))
+            files += self.handover.write(temporary)
             told = self.handover.flags(self.credentials, temporary)
         return Command(
             (self.program, *files, *platform, "experimental-image-proxy", *told),
