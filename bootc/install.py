@@ -16,6 +16,7 @@ from bootc.errors import DeploymentError
 from bootc.events import Phase, PhaseStarted
 from bootc.fetcher import Source
 from bootc.image import Image, ImageReference, ImportedImage, canonical_json
+from bootc.steps import Steps
 from bootc.storage import DeployRequest, MenuFormat, Tree
 from bootc.transaction import Transaction
 
@@ -44,39 +45,39 @@ class InstallRequest:
 
 def install(transaction: Transaction, source: Source, request: InstallRequest) -> Deployment:
     """Put the image of `source` on the transaction's (empty) sysroot. A repeated run goes on where one was cut."""
-    deployer = transaction.backend.deployer
+    steps, deployer = transaction.steps, transaction.steps.backend.deployer
     with transaction.lock():
-        transaction.context.report(PhaseStarted(Phase.PREPARE))
+        steps.context.report(PhaseStarted(Phase.PREPARE))
         deployer.initialize(request.stateroot, MenuFormat.BLS)
-        if not _is_deployed(transaction, source, request):
-            transaction.deploy(source, lambda image: _request(transaction, image, request))
-        with transaction.shielded():
+        if not _is_deployed(steps, source, request):
+            steps.deploy(source, lambda image: _request(steps, image, request))
+        with steps.shielded():
             deployer.finalize()
             deployment = deployer.deployments()[0]
-            _finish(transaction, deployment, request)
-            transaction.publish_menu()
-        transaction.references.record(source.image)
-        _write_aleph(transaction.context.machine.sysroot, source.image, request)
+            _finish(steps, deployment, request)
+            steps.publish()
+        steps.references.record(source.image)
+        _write_aleph(transaction.machine.sysroot, source.image, request)
     return deployment
 
 
-def _is_deployed(transaction: Transaction, source: Source, request: InstallRequest) -> bool:
+def _is_deployed(steps: Steps, source: Source, request: InstallRequest) -> bool:
     """Whether an earlier run came as far as a deployment, which only has to be finished."""
-    image = transaction.backend.store.find(source.image)
-    first = next(iter(transaction.backend.deployer.deployments()), None)
+    image = steps.backend.store.find(source.image)
+    first = next(iter(steps.backend.deployer.deployments()), None)
     if image is None or first is None or first.image is None:
         return False
-    wanted = _request(transaction, image, request)
+    wanted = _request(steps, image, request)
     found = (first.image.digest, first.stateroot, first.reference, first.arguments)
     return found == (image.digest, wanted.stateroot, wanted.reference, wanted.arguments)
 
 
-def _finish(transaction: Transaction, deployment: Deployment, request: InstallRequest) -> None:
+def _finish(steps: Steps, deployment: Deployment, request: InstallRequest) -> None:
     """What the first deployment gets beyond the image's own files, and the bootloader from its files."""
     if deployment.image is None:
         raise DeploymentError("the new deployment does not know its image")
-    with transaction.backend.store.open_tree(deployment.image) as tree:
-        etc = transaction.context.machine.sysroot.at(transaction.backend.deployer.etc(deployment.id))
+    with steps.backend.store.open_tree(deployment.image) as tree:
+        etc = steps.context.machine.sysroot.at(steps.backend.deployer.etc(deployment.id))
         for directory in (PurePosixPath(), PurePosixPath("tmpfiles.d")):
             etc.sweep(directory)
         if request.boot_spec:
@@ -85,7 +86,7 @@ def _finish(transaction: Transaction, deployment: Deployment, request: InstallRe
             etc.make_directories(PurePosixPath("tmpfiles.d"))
             line = _ssh_line(_root_home(tree), request.root_ssh_keys)
             etc.replace(PurePosixPath("tmpfiles.d/bootc-root-ssh.conf"), line.encode(), 0o600)
-        transaction.bootloader.install(tree)
+        steps.bootloader.install(tree)
 
 
 def _ssh_line(home: str, keys: bytes) -> str:
@@ -101,11 +102,11 @@ def _root_home(tree: Tree) -> str:
     return _VAR_HOME
 
 
-def _request(transaction: Transaction, image: ImportedImage, request: InstallRequest) -> DeployRequest:
-    with transaction.backend.store.open_tree(image) as tree:
-        transaction.bootloader.check(tree)
-        transaction.backend.deployer.initialize(request.stateroot, transaction.bootloader.menu_format)
-        shipped = kargs.read(tree, transaction.platform)
+def _request(steps: Steps, image: ImportedImage, request: InstallRequest) -> DeployRequest:
+    with steps.backend.store.open_tree(image) as tree:
+        steps.bootloader.check(tree)
+        steps.backend.deployer.initialize(request.stateroot, steps.bootloader.menu_format)
+        shipped = kargs.read(tree, steps.platform)
     arguments = KernelArguments().with_added((*request.root_arguments, *request.configured_arguments, *shipped))
     arguments = arguments.without(request.deleted_arguments).with_added(_flattened(request.arguments))
     return DeployRequest(request.stateroot, request.target, arguments)

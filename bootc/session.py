@@ -26,6 +26,7 @@ from bootc.image import Image, ImageReference
 from bootc.machine import Firmware, Machine
 from bootc.plugins import Plugins
 from bootc.state import State, System, find_system
+from bootc.steps import Steps
 from bootc.storage import Backend, ImageStore
 from bootc.streams import FetchedLayers
 from bootc.transaction import Transaction
@@ -131,9 +132,8 @@ class Session:
         system = state.system()
         with ExitStack() as stack:
             machine = self._with_disk(machine, stack)
-            bootloader = self._bootloader(machine, system)
-            transaction = self._transaction(machine, plugin, bootloader, system)
-            yield evolve(transaction, tries=self.config.settings.tries)
+            steps = self._steps(machine, plugin, self._bootloader(machine, system), self.config.settings.tries)
+            yield Transaction(steps, Lock.of(machine).hold, system.stateroot if system else "default")
 
     # ------------------------------------------------------------ new systems
 
@@ -163,11 +163,12 @@ class Session:
             machine = Machine(DirectoryVolume(root), plugin.state, firmware=firmware)
             machine = self._with_disk(machine, stack, prepared)
             self.require_pair(plugin, bootloader, machine)
-            yield self._transaction(machine, plugin, self.plugins.bootloader(bootloader), None)
+            steps = self._steps(machine, plugin, self.plugins.bootloader(bootloader))
+            yield Transaction(steps, Lock.of(machine).hold)
 
     def record_installation(self, transaction: Transaction, backend: str, bootloader: str, stateroot: str) -> None:
         """Write how the target was installed; the last step of an installation."""
-        machine = transaction.context.machine
+        machine = transaction.machine
         system = System(backend=backend, bootloader=bootloader, firmware=machine.firmware, stateroot=stateroot)
         State.of(machine).write_system(system)
 
@@ -184,27 +185,26 @@ class Session:
         finally:
             fetcher.close()
 
-    def _transaction(
+    def _steps(
         self,
         machine: Machine,
         plugin: BackendPlugin[Any],
         bootloader: BootloaderPlugin[Any],
-        system: System | None,
-    ) -> Transaction:
+        tries: int | None = None,
+    ) -> Steps:
         state = State.of(machine)
         directory = machine.sysroot.path(state.spool)
-        return Transaction(
+        return Steps(
             context=self._context(machine),
             backend=self._open_backend(machine, plugin),
             bootloader=self._open_bootloader(machine, bootloader),
             hooks=self.plugins.hooks(self.report),
             references=state.references,
             platform=platform.current(),
-            lock=Lock.of(machine).hold,
             open_streams=lambda source, store: self._streams(source, store, directory),
             shielded=self.signals.shielded,
             prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
-            stateroot=system.stateroot if system else "default",
+            tries=tries,
         )
 
     def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:

@@ -31,9 +31,11 @@ from bootc.machine import Machine
 from bootc.platform import Platform
 from bootc.roots import DeploymentRecord
 from bootc.state import State
+from bootc.steps import Steps
 from bootc.storage import Backend
 from bootc.system.initramfs import MARKER
-from bootc.transaction import Transaction, Update
+from bootc.transaction import Transaction
+from bootc.updates import Update
 from tests.ostree_images import Streams, Tar, base_layer, make_image
 from tests.unit.toys import NoHooks
 
@@ -123,25 +125,25 @@ class System:
 
     def transaction(self) -> Transaction:
         """Opened anew, as by another process."""
-        return Transaction(
+        steps = Steps(
             context=self._context(),
             backend=self.backend,
             bootloader=self.bootloader,
             hooks=NoHooks(),
             references=State(self.machine.sysroot, PLUGIN.state).references,
             platform=platform.current(),
-            lock=nullcontext,
             open_streams=lambda source, store: nullcontext(self.streams),
             shielded=nullcontext,
             prune_spool=lambda: 0,
         )
+        return Transaction(steps, nullcontext)
 
     def install(self, source: Registry) -> Deployment:
         """The first deployment."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.streams = Streams(source.layers)
         transaction = self.transaction()
-        with source.resolve(REFERENCE, transaction.platform) as opened:
+        with source.resolve(REFERENCE, transaction.steps.platform) as opened:
             return install(transaction, opened, InstallRequest(REFERENCE, ("root=LABEL=root", "rw")))
 
     def upgrade(self, source: Registry, *, is_locked: bool = False) -> Update:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootc.image import ImageReference, ImageSummary
 from bootc.state import Failure
 from bootc.status import failure_text, layer_difference
-from bootc.transaction import Change, Check, Update
+from bootc.updates import Change, Check, Update
 
 _PLAIN = {
     Change.NONE: "No update available.",

@@ -11,7 +11,7 @@ from bootc.durable import DirectoryVolume
 from bootc.host import obey_again
 from bootc.image import Digest
 from bootc.machine import Command, Machine
-from bootc.transaction import Change, Update
+from bootc.updates import Change, Update
 
 REQUIRED = PurePosixPath("reboot-required")
 """below /run; kured and others look at it"""

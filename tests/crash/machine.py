@@ -21,6 +21,7 @@ from bootc.image import ImageReference
 from bootc.install import InstallRequest, install
 from bootc.machine import Machine
 from bootc.state import State
+from bootc.steps import Steps
 from bootc.storage import Backend
 from bootc.system.initramfs import MARKER, PLAN_ARGUMENT
 from bootc.testing.power_invariants import ROOTS, RootReader, menu
@@ -130,24 +131,24 @@ class CrashMachine:
     def transaction(self, layers: Sequence[bytes] = ()) -> Transaction:
         """Opened anew, as by another process."""
         machine = self.machine
-        return Transaction(
+        steps = Steps(
             context=self._context(machine),
             backend=self.kind.plugin.open(self._context(machine), self.kind.options),
             bootloader=SystemdBoot(machine),
             hooks=NoHooks(),
             references=State(machine.sysroot, machine.state).references,
             platform=platform.current(),
-            lock=nullcontext,
             open_streams=lambda source, store: nullcontext(Streams(layers)),
             shielded=nullcontext,
             prune_spool=lambda: 0,
         )
+        return Transaction(steps, nullcontext)
 
     def install(self, version: str) -> None:
         """`bootc install`, on whatever an earlier one left."""
         source = registry(version)
         transaction = self.transaction(source.layers)
-        with source.resolve(REFERENCE, transaction.platform) as opened:
+        with source.resolve(REFERENCE, transaction.steps.platform) as opened:
             install(transaction, opened, InstallRequest(REFERENCE, ("root=LABEL=root", "rw"), root_ssh_keys=b"key"))
 
     def stage(self, version: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bootc.durable import DirectoryVolume
 from bootc.roots import sysroot
-from bootc.transaction import Transaction
+from bootc.steps import Steps
 from tests.crash.campaign import Campaign, Thoroughness, ground
 from tests.crash.kinds import KINDS
 from tests.crash.scenarios import SCENARIOS
@@ -45,8 +45,7 @@ def no_sync_of_directories(patch: Patch) -> None:
 
 def no_narrowing(patch: Patch) -> None:
     """The menu still offers what is being destroyed."""
-    publish = Transaction.publish_menu
-    patch.setattr(Transaction, "publish_menu", lambda self, *, narrow=False: publish(self))
+    patch.setattr(Steps, "narrow", Steps.publish)
 
 
 def staged_on_disk(patch: Patch) -> None:

@@ -14,7 +14,7 @@ from bootc.errors import DeploymentError, EtcConflictError, ImageError, StateErr
 from bootc.events import Notice
 from bootc.hookspec import Capability
 from bootc.storage import Pinning
-from bootc.transaction import Change
+from bootc.updates import Change
 from tests.boot_parts import MIB, fat_volume
 from tests.dirimage_system import Registry, System, os_layers, registry
 from tests.ostree_images import Tar, normal_form

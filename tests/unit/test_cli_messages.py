@@ -17,7 +17,7 @@ from bootc.errors import DeploymentError
 from bootc.image import Digest, Image, ImageReference, ImportedImage, canonical_json
 from bootc.machine import Machine
 from bootc.state import Failure, FailureKind
-from bootc.transaction import Change, Check, Update
+from bootc.updates import Change, Check, Update
 
 REFERENCE = ImageReference.of("reg.example/os:stable")
 SIGNED = evolve(REFERENCE, signature="containerPolicy")

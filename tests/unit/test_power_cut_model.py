@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from attrs import frozen
 
+from bootc.steps import Steps
 from bootc.transaction import Transaction
 from tests.unit.toys import (
     REFERENCE,
@@ -30,7 +31,7 @@ class House:
 
     backend: Callable[[Disk], ToyBackend]
     bootloader: Callable[[Disk, ToyBackend], MirrorBootloader]
-    kind: type[Transaction] = Transaction
+    kind: type[Steps] = Steps
 
     def open(self, disk: Disk) -> tuple[Transaction, ToyBackend, MirrorBootloader]:
         backend = self.backend(disk)
@@ -56,11 +57,11 @@ class House:
         return disk
 
 
-class NeverNarrow(Transaction):
+class NeverNarrow(Steps):
     """The order of steps that looks just as natural: the menu is not narrowed first."""
 
-    def publish_menu(self, *, narrow: bool = False) -> None:
-        super().publish_menu()
+    def narrow(self) -> None:
+        self.publish()
 
 
 HOUSES = {

@@ -19,7 +19,8 @@ from bootc.hookspec import ImageView
 from bootc.image import Image, ImageReference, ImportedImage
 from bootc.platform import Platform
 from bootc.storage import Backend, Finding
-from bootc.transaction import Change, Transaction
+from bootc.transaction import Transaction
+from bootc.updates import Change
 from tests.unit.toys import (
     REFERENCE,
     Disk,
@@ -31,6 +32,7 @@ from tests.unit.toys import (
     ToyTree,
     toy_image,
     toy_transaction,
+    with_parts,
 )
 
 OTHER = ImageReference("registry", "host.example/other:latest")
@@ -60,7 +62,7 @@ def _booted(*versions: int) -> tuple[Disk, Transaction]:
 
 def _open(disk: Disk, **changes: Any) -> Transaction:
     backend = Lockable(disk)
-    return evolve(toy_transaction(disk, backend, MirrorBootloader(disk, backend)), **changes)
+    return with_parts(toy_transaction(disk, backend, MirrorBootloader(disk, backend)), **changes)
 
 
 def _slots(disk: Disk) -> Slots:
@@ -91,7 +93,7 @@ def test_on_a_sysroot_that_is_not_booted_the_image_is_the_default_at_once() -> N
 
 def test_nothing_new_costs_one_peek_and_no_manifest() -> None:
     _, transaction = _booted(1)
-    transaction.references.record(toy_image(1))
+    transaction.steps.references.record(toy_image(1))
     fetcher = ToyFetcher(1)
     assert transaction.upgrade(fetcher, REFERENCE).change is Change.NONE
     assert (fetcher.peeks, fetcher.resolves) == (1, 0)
@@ -138,9 +140,9 @@ def test_what_fails_after_staging_does_not_stay_staged() -> None:
     disk, transaction = _booted(1)
     before = _slots(disk)
     with pytest.raises(NoSpaceError):
-        evolve(transaction, hooks=Full()).upgrade(ToyFetcher(3), REFERENCE)
-    assert (_slots(disk), transaction.references.seen(REFERENCE)) == (before, None)
-    assert transaction.backend.store.find(toy_image(3)) is None
+        with_parts(transaction, hooks=Full()).upgrade(ToyFetcher(3), REFERENCE)
+    assert (_slots(disk), transaction.steps.references.seen(REFERENCE)) == (before, None)
+    assert transaction.steps.backend.store.find(toy_image(3)) is None
 
 
 class Unprunable(Lockable):
@@ -154,8 +156,10 @@ def test_an_update_in_force_is_not_called_a_failure_because_cleaning_up_failed()
     disk, transaction = _booted(1)
     events: list[Event] = []
     backend = Unprunable(disk)
-    context = evolve(transaction.context, report=events.append)
-    update = evolve(transaction, backend=Backend(backend, backend), context=context).upgrade(ToyFetcher(2), REFERENCE)
+    context = evolve(transaction.steps.context, report=events.append)
+    update = with_parts(transaction, backend=Backend(backend, backend), context=context).upgrade(
+        ToyFetcher(2), REFERENCE
+    )
     assert update.change is Change.STAGED
     assert [event.message for event in events if isinstance(event, Notice) and event.is_warning] == [
         "the update is in force, but cleaning up after it failed: insufficient free space for a ref in the store"
@@ -167,7 +171,7 @@ def test_a_failure_before_staging_leaves_what_was_staged_before() -> None:
     transaction.upgrade(ToyFetcher(2), REFERENCE)
     before = _slots(disk)
     with pytest.raises(ImageError):
-        evolve(transaction, hooks=Objecting()).upgrade(ToyFetcher(3), REFERENCE)
+        with_parts(transaction, hooks=Objecting()).upgrade(ToyFetcher(3), REFERENCE)
     assert _slots(disk) == before
 
 
@@ -313,7 +317,7 @@ def test_what_a_merge_of_etc_will_leave_aside_is_told() -> None:
     events: list[Event] = []
     backend = Merging(disk, Finding("/etc/e", "is a socket", is_fatal=False))
     transaction = _open(disk, backend=Backend(backend, backend))
-    transaction = evolve(transaction, context=evolve(transaction.context, report=events.append))
+    transaction = with_parts(transaction, context=evolve(transaction.steps.context, report=events.append))
     transaction.upgrade(ToyFetcher(2), REFERENCE)
     assert Notice("/etc/e is a socket") in events
     assert _slots(disk).staged is not None

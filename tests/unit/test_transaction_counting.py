@@ -15,7 +15,8 @@ from bootc.events import Event, Milestone, MilestoneKind, Notice
 from bootc.image import ImageReference
 from bootc.state import FailureKind
 from bootc.state.boots import Record
-from bootc.transaction import Change, Transaction
+from bootc.transaction import Transaction
+from bootc.updates import Change
 from tests.unit.counting_toys import CountingFollower, CountingMirror
 from tests.unit.toys import (
     REFERENCE,
@@ -28,6 +29,7 @@ from tests.unit.toys import (
     ToyFetcher,
     toy_image,
     toy_transaction,
+    with_parts,
 )
 
 TRIES = 2
@@ -45,7 +47,7 @@ class House:
     def open(self, disk: Disk, tries: int | None = TRIES) -> Transaction:
         backend = self.backend(disk)
         transaction = toy_transaction(disk, backend, self.bootloader(disk, backend))
-        return evolve(transaction, tries=tries)
+        return with_parts(transaction, tries=tries)
 
     def start(self, disk: Disk) -> str | None:
         """One power-on: what it starts."""
@@ -165,7 +167,9 @@ def test_where_boots_cannot_be_counted_the_user_is_told_when_staging() -> None:
     disk = house.installed_and_upgraded()
     events: list[Event] = []
     transaction = house.open(disk)
-    evolve(transaction, context=evolve(transaction.context, report=events.append)).upgrade(ToyFetcher(4), REFERENCE)
+    with_parts(transaction, context=evolve(transaction.steps.context, report=events.append)).upgrade(
+        ToyFetcher(4), REFERENCE
+    )
     told = [event.message for event in events if isinstance(event, Notice) and event.is_warning]
     assert told == ["the boots of this update are not counted: the disk cannot be written"]
     house.open(disk).finalize()
@@ -201,8 +205,8 @@ def test_a_fall_back_stands_in_the_journal_and_plugins_are_told_of_the_boot() ->
             completed.append(deployment.id)
 
     transaction = house.open(disk)
-    context = evolve(transaction.context, report=events.append)
-    evolve(transaction, context=context, hooks=Listening()).complete_boot("Kernel panic - not syncing: no init")
+    context = evolve(transaction.steps.context, report=events.append)
+    with_parts(transaction, context=context, hooks=Listening()).complete_boot("Kernel panic - not syncing: no init")
     assert [event.kind for event in events if isinstance(event, Milestone)] == [MilestoneKind.FALLBACK]
     assert completed == [disk.booted]
     reason = "none of 2 boots was completed: Kernel panic - not syncing: no init"
@@ -262,7 +266,7 @@ def test_a_failed_image_costs_one_small_request_each_time() -> None:
     house.update(disk, 3)
     house.boot(disk)
     transaction, fetcher = house.open(disk), ToyFetcher(3)
-    transaction.references.record(toy_image(3))
+    transaction.steps.references.record(toy_image(3))
     assert transaction.upgrade(fetcher, REFERENCE).change is Change.FAILED_BEFORE
     assert (fetcher.peeks, fetcher.resolves) == (1, 0)
 
@@ -360,10 +364,10 @@ class Damaged:
 def test_a_damaged_record_stands_in_nobody_s_way(house: House) -> None:
     disk = house.installed_and_upgraded()
     damaged = Damaged()
-    evolve(house.open(disk), boots=damaged).upgrade(ToyFetcher(4), REFERENCE)
-    evolve(house.open(disk), boots=damaged).finalize()
+    with_parts(house.open(disk), boots=damaged).upgrade(ToyFetcher(4), REFERENCE)
+    with_parts(house.open(disk), boots=damaged).finalize()
     assert damaged.written[0].trial == house.deployments(disk)[0].id
-    evolve(house.open(disk), boots=damaged).complete_boot()
+    with_parts(house.open(disk), boots=damaged).complete_boot()
 
 
 # ---------------------------------------------------------------- power cuts

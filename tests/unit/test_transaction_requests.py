@@ -5,8 +5,18 @@ from __future__ import annotations
 from attrs import evolve
 
 from bootc.image import Digest, Image, ImageReference
-from bootc.transaction import Change, Transaction
-from tests.unit.toys import REFERENCE, Disk, MirrorBootloader, ToyBackend, ToyFetcher, toy_image, toy_transaction
+from bootc.transaction import Transaction
+from bootc.updates import Change
+from tests.unit.toys import (
+    REFERENCE,
+    Disk,
+    MirrorBootloader,
+    ToyBackend,
+    ToyFetcher,
+    toy_image,
+    toy_transaction,
+    with_parts,
+)
 
 
 class Blind(ToyFetcher):
@@ -48,7 +58,7 @@ def test_one_request_tells_which_of_two_deployments_the_tag_points_to() -> None:
 
 def test_what_was_never_looked_at_is_known_by_its_digest() -> None:
     transaction = _staged()
-    forgetful = evolve(transaction, references=type(transaction.references)())
+    forgetful = with_parts(transaction, references=type(transaction.steps.references)())
     assert _outcome(forgetful, ToyFetcher(2)) == (Change.STAGED_BEFORE, 1, 0)
 
 
@@ -56,6 +66,6 @@ def test_an_answer_that_says_nothing_is_no_proof() -> None:
     """Even where the record of the last fetch knows no digest of a tag either."""
     transaction = _staged()
     seen: Image = evolve(toy_image(2), reference=REFERENCE, top_digest=None)
-    transaction.references.record(seen)
+    transaction.steps.references.record(seen)
     assert _outcome(transaction, Blind(3)) == (Change.STAGED, 1, 1)
     assert _outcome(transaction, Blind(3)) == (Change.STAGED_BEFORE, 1, 1)

@@ -26,6 +26,7 @@ from bootc.image import Descriptor, Digest, Image, ImageReference, ImportedImage
 from bootc.machine import Machine
 from bootc.platform import Platform
 from bootc.state.boots import Record
+from bootc.steps import Steps
 from bootc.storage import Backend, Deployer, DeployRequest, Finding, ImageStore, LayerStreams, MenuFormat, Tree
 from bootc.transaction import Transaction
 
@@ -466,25 +467,30 @@ class ToyBoots:
 
 
 def toy_transaction(
-    disk: Disk, backend: ToyBackend, bootloader: Bootloader, *, kind: type[Transaction] = Transaction
+    disk: Disk, backend: ToyBackend, bootloader: Bootloader, *, kind: type[Steps] = Steps
 ) -> Transaction:
     """A transaction over toys; the disk counts as booted once something booted from it."""
     run = Path("/run") if disk.booted else None
     machine = Machine(DirectoryVolume(Path("/nonexistent")), PurePosixPath("state"), run=run)
     events: list[Event] = []
-    return kind(
+    steps = kind(
         context=Context(machine, events.append, lambda: None),
         backend=Backend(backend, backend),
         bootloader=bootloader,
         hooks=NoHooks(),
         references=ToyReferences(),
         platform=platform.current(),
-        lock=nullcontext,
         open_streams=lambda source, store: nullcontext(NoStreams()),
         shielded=nullcontext,
         prune_spool=lambda: 0,
         boots=ToyBoots(disk),
     )
+    return Transaction(steps, nullcontext)
+
+
+def with_parts(transaction: Transaction, **parts: Any) -> Transaction:
+    """The same transaction with other parts of these names."""
+    return evolve(transaction, steps=evolve(transaction.steps, **parts))
 
 
 class NoStreams(LayerStreams):

@@ -24,9 +24,7 @@ def command(options: GlobalOptions, apply: bool) -> None:
     require_running_system(options, apply)
     with opened(options) as (_, transaction):
         is_undo = transaction.roll_back()
-        reboot.announce_rollback(
-            transaction.context.machine, Slots.of(transaction.backend.deployer.deployments()), is_undo
-        )
+        reboot.announce_rollback(transaction.machine, Slots.of(transaction.deployments), is_undo)
     out_lines(messages.rollback_lines(is_undo))
     if apply:
         reboot.reboot()

@@ -50,7 +50,7 @@ def command(
     with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
         with session.fetcher(reference) as fetcher:
             update = transaction.switch(fetcher, reference, retry_failed=retry_failed)
-        reboot.announce(transaction.context.machine, update)
+        reboot.announce(transaction.machine, update)
     out_lines(messages.update_lines(update))
     if apply and update.deployment and update.deployment.is_staged:
         reboot.reboot()

@@ -12,7 +12,8 @@ from bootc.cli.parameters import apply_option, progress_options, retry_option
 from bootc.cli.terminal import out_lines
 from bootc.errors import UsageError
 from bootc.session import Session
-from bootc.transaction import Change, Transaction, Update
+from bootc.transaction import Transaction
+from bootc.updates import Change, Update
 
 _CONFLICTS = {
     "--check": ("--apply", "--download-only", "--from-downloaded"),
@@ -65,7 +66,7 @@ def command(
                 if from_downloaded
                 else _upgrade(session, transaction, tag, is_locked=download_only, retry_failed=retry_failed)
             )
-            reboot.announce(transaction.context.machine, update)
+            reboot.announce(transaction.machine, update)
             lines, is_reboot_due = said(update), update.change not in (Change.NONE, Change.FAILED_BEFORE)
     out_lines(lines)
     if apply and is_reboot_due:
@@ -81,7 +82,7 @@ def _require_compatible(**given: object) -> None:
 
 
 def _check(session: Session, transaction: Transaction, tag: str | None) -> list[str]:
-    reference = followed(transaction.backend.deployer.deployments(), tag)
+    reference = followed(transaction.deployments, tag)
     with session.fetcher(reference) as fetcher:
         return messages.check_lines(transaction.check(fetcher, reference))
 
@@ -89,6 +90,6 @@ def _check(session: Session, transaction: Transaction, tag: str | None) -> list[
 def _upgrade(
     session: Session, transaction: Transaction, tag: str | None, *, is_locked: bool, retry_failed: bool
 ) -> Update:
-    reference = followed(transaction.backend.deployer.deployments(), tag)
+    reference = followed(transaction.deployments, tag)
     with session.fetcher(reference) as fetcher:
         return transaction.upgrade(fetcher, reference, is_locked=is_locked, retry_failed=retry_failed)
