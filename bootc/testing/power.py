@@ -24,8 +24,9 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from bootc.durable import Observer, Step, Volume
-from bootc.testing.power_model import Contents, ReplayError, Translator, differences
+from bootc.testing.power_model import Contents, differences
 from bootc.testing.power_states import NOTHING, Filesystem, History, Loss
+from bootc.testing.power_translator import ReplayError, Translator
 
 FILESYSTEMS = {"root": Filesystem.ANY, "esp": Filesystem.FAT, "run": Filesystem.MEMORY}
 """the rules by a volume's name; all others are ANY"""

@@ -11,8 +11,9 @@ from attrs import evolve
 
 from bootc.durable import DirectoryVolume, Observer
 from bootc.testing.power import Crash, End, Recording, crashes, power_cut, record
-from bootc.testing.power_model import Contents, ReplayError, differences
+from bootc.testing.power_model import Contents, differences
 from bootc.testing.power_states import Filesystem
+from bootc.testing.power_translator import ReplayError
 
 A, B, D = PurePosixPath("a"), PurePosixPath("b"), PurePosixPath("d")
 ANY, JOURNAL, FAT = ({"root": kind} for kind in (Filesystem.ANY, Filesystem.JOURNAL, Filesystem.FAT))
