@@ -60,7 +60,7 @@ class Handover:
         )
 
     def write(self, folder: Path) -> tuple[str, ...]:
-        """Flags that name files in skopeo's directory. They are put there, unless it is gone because the fetcher was closed.
+        """Flags that name files in skopeo's directory. They are put there, unless a close of the fetcher removed it.
 
         They appear whole, and are never written again: a skopeo that was started before may be reading them.
         """
