@@ -235,6 +235,16 @@ class ImageSummary:
         return text if parse_time(text) else None
 
     @cached_property
+    def diff_ids(self) -> tuple[Digest, ...]:
+        """`rootfs.diff_ids`: the digests of the layers' contents. Empty if they are not stated as they should be."""
+        rootfs = self._config.get("rootfs")
+        found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        try:
+            return tuple(Digest.parse(text) for text in found) if isinstance(found, list) else ()
+        except (ReferenceError, AttributeError):
+            return ()
+
+    @cached_property
     def layer_sizes(self) -> Mapping[Digest, int]:
         """Digest and compressed size of each layer of the manifest."""
         layers = _object(self.manifest).get("layers")
