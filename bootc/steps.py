@@ -21,11 +21,13 @@ from bootc.errors import BootcError, EtcConflictError, ImageError, NoSpaceError
 from bootc.events import FetchPlanned, Milestone, MilestoneKind, Notice, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Source
 from bootc.hookspec import Context, ImageView
-from bootc.image import Digest, Image, ImageReference, ImportedImage
+from bootc.image import Digest, Image, ImageReference, ImportedImage, Layer
+from bootc.partial import Nothing, Prediction, Rule, predict
 from bootc.platform import Platform
 from bootc.state import Failure, State
 from bootc.storage import Backend, DeployRequest, Finding, ImageStore, LayerStreams
 from bootc.trials import Boots, Trials
+from bootc.trust import Trust
 
 
 class Hooks(Protocol):
@@ -60,6 +62,10 @@ class References(Protocol):
         """Show other programs that the status changed (mtime)."""
 
 
+def _predict_from_nothing(source: Source, missing: Sequence[Layer]) -> Prediction:
+    return predict(source, missing, Nothing(), Rule())
+
+
 @frozen
 class Steps:
     """The parts of one system, opened and checked, and the steps that change it. The caller holds the lock."""
@@ -77,11 +83,20 @@ class Steps:
     prune_spool: Callable[[], int]
     tries: int | None = None
     """how often a new deployment may fail to boot before the machine falls back; None: boots are not counted"""
+    predict: Callable[[Source, Sequence[Layer]], Prediction] = _predict_from_nothing
+    """what fetching these layers will cost, with what is present"""
     boots: Boots = field()
 
     @boots.default
     def _recorded_boots(self) -> Boots:
         return State.of(self.context.machine).boots
+
+    trust: Trust = field()
+    """which images were accepted, and the guard against going back behind them"""
+
+    @trust.default
+    def _recorded_trust(self) -> Trust:
+        return Trust(State.of(self.context.machine).acceptances)
 
     @property
     def trials(self) -> Trials:
@@ -133,15 +148,20 @@ class Steps:
         self.context.report(Milestone(MilestoneKind.STAGED, f"Staged {wanted.reference} ({image.digest})", fields))
         return staged
 
+    def missing(self, image: Image) -> tuple[Layer, ...]:
+        """The layers that have to be fetched for this image to be whole in the store."""
+        store = self.backend.store
+        return () if store.find(image) else store.missing(image)
+
     def _import(self, source: Source) -> ImportedImage:
         store, image = self.backend.store, source.image
         for notice in bootable.check_image(image, self.platform):
             self.context.report(notice)
         self.narrow()
+        self.context.report(_plan(image, self.missing(image)))
         found = store.find(image)
         if found:
             return found
-        self.context.report(_plan(image, store))
         with self.phase(Phase.IMPORT, str(image.reference)), self.open_streams(source, store) as streams:
             return store.import_image(image, streams)
 
@@ -233,9 +253,10 @@ class Steps:
             deployed = [d.image for d in self.backend.deployer.deployments() if d.image]
             return self.backend.store.prune(deployed) + self.prune_spool()
 
-    def tidy_up(self, image: Image) -> None:
+    def tidy_up(self, image: Image, reference: ImageReference) -> None:
         """What follows an update that is in force: no failure of it makes that a failure; the next command goes on."""
         try:
+            self.trust.accept(image, reference)
             self.references.record(image)
             self.clean()
             self.references.touch()
@@ -244,8 +265,7 @@ class Steps:
             self.context.report(Notice(message, is_warning=True))
 
 
-def _plan(image: Image, store: ImageStore) -> FetchPlanned:
-    missing = store.missing(image)
+def _plan(image: Image, missing: Sequence[Layer]) -> FetchPlanned:
     needed = {layer.descriptor.digest for layer in missing}
     present = [layer for layer in image.layers if layer.descriptor.digest not in needed]
     return FetchPlanned(

@@ -47,22 +47,34 @@ class Transaction:
     # ------------------------------------------------------------ commands
 
     def check(self, fetcher: Fetcher, reference: ImageReference) -> Check:
-        """Look for a newer image without fetching layers. Costs one HEAD request if there is none."""
+        """Look for a newer image without fetching layers. Costs one HEAD request if there is none.
+
+        Of a newer one, what tells the cost of an upgrade is read: tables of contents, where layers have one.
+        """
         present = self._current()
         previous = present.image if present else None
         if previous and self._unmoved(fetcher, reference, [previous.digest]):
             return Check(reference, None, previous)
         with self._resolved(fetcher, reference) as source:
             image = source.image
-        self.steps.references.record(image)
-        is_new = previous is None or previous.digest != image.digest
-        return Check(reference, image if is_new else None, previous, self.steps.trials.failure(image.digest))
+            self.steps.references.record(image)
+            if previous and previous.digest == image.digest:
+                return Check(reference, None, previous)
+            prediction = self.steps.predict(source, self.steps.missing(image))
+        return Check(reference, image, previous, self.steps.trials.failure(image.digest), prediction)
 
     def upgrade(
-        self, fetcher: Fetcher, reference: ImageReference, *, is_locked: bool = False, retry_failed: bool = False
+        self,
+        fetcher: Fetcher,
+        reference: ImageReference,
+        *,
+        is_locked: bool = False,
+        retry_failed: bool = False,
+        allow_downgrade: bool = False,
     ) -> Update:
         """Fetch what the reference points to now, and stage it if it is new. An image that failed to boot here before
-        is left alone unless `retry_failed`."""
+        is left alone unless `retry_failed`; one that is older than what was accepted before is an error, where the
+        configuration wants that, unless `allow_downgrade`."""
         with self.lock():
             self.steps.publish()
             slots = Slots.of(self.deployments)
@@ -81,9 +93,16 @@ class Transaction:
                 if source.image.digest in refused:
                     self.steps.references.record(source.image)
                     return self._failed(reference, source.image.digest)
-                return self._update(source, reference, is_locked)
+                return self._update(source, reference, is_locked=is_locked, allow_downgrade=allow_downgrade)
 
-    def switch(self, fetcher: Fetcher, reference: ImageReference, *, retry_failed: bool = False) -> Update:
+    def switch(
+        self,
+        fetcher: Fetcher,
+        reference: ImageReference,
+        *,
+        retry_failed: bool = False,
+        allow_downgrade: bool = False,
+    ) -> Update:
         """Follow another reference from now on: fetch its image and stage it, unless it failed to boot here before."""
         with self.lock():
             self.steps.publish()
@@ -94,7 +113,7 @@ class Transaction:
             with self._resolved(fetcher, reference) as source:
                 if not retry_failed and self.steps.trials.failure(source.image.digest):
                     return self._failed(reference, source.image.digest)
-                return self._update(source, reference, is_locked=False)
+                return self._update(source, reference, allow_downgrade=allow_downgrade)
 
     def apply_downloaded(self) -> Update:
         """Let the staged deployment be applied at shutdown; needs no network."""
@@ -167,8 +186,12 @@ class Transaction:
 
     # ------------------------------------------------------------ an update
 
-    def _update(self, source: Source, reference: ImageReference, is_locked: bool) -> Update:
+    def _update(
+        self, source: Source, reference: ImageReference, *, is_locked: bool = False, allow_downgrade: bool = False
+    ) -> Update:
         steps, origin = self.steps, self._current()
+        if not allow_downgrade:
+            steps.trust.require_no_downgrade(source.image, reference, origin)
         steps.references.seen(reference)  # what is damaged is told before anything changes
         with ExitStack() as done:
             with steps.taken_back_on_failure():
@@ -176,7 +199,7 @@ class Transaction:
                 done.enter_context(steps.shielded())  # who is told that it was cancelled finds what was there before
                 if not self.machine.is_booted:
                     steps.finalize()
-            steps.tidy_up(source.image)
+            steps.tidy_up(source.image, reference)
         steps.trials.explain()
         after = self.deployments
         change = Change.STAGED if self.machine.is_booted else Change.DEPLOYED

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from bootc.deployment import Deployment
 from bootc.image import Image, ImageReference, ImportedImage
+from bootc.partial import Prediction
 from bootc.state import Failure
 
 
@@ -52,3 +53,5 @@ class Check:
     previous: ImportedImage | None
     failure: Failure | None = None
     """the image failed to boot here, and an upgrade would not stage it"""
+    prediction: Prediction | None = None
+    """what an upgrade would fetch; None if there is nothing new"""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bootc import host
+from bootc.cli.account import Account
 from bootc.cli.options import GlobalOptions
 from bootc.cli.progress import listening
 from bootc.errors import UsageError
@@ -14,11 +15,18 @@ from bootc.transaction import Transaction
 
 
 @contextmanager
-def prepared(options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None) -> Iterator[Session]:
+def prepared(
+    options: GlobalOptions,
+    *,
+    is_quiet: bool = False,
+    progress_fd: int | None = None,
+    account: Account | None = None,
+) -> Iterator[Session]:
     """A session that may change the installed system. Preparation comes first: no thread may run before it."""
     host.prepare(options.sysroot)
+    verbose = options.is_verbose
     with (
-        listening(is_quiet=is_quiet, is_verbose=options.is_verbose, progress_fd=progress_fd) as report,
+        listening(is_quiet=is_quiet, is_verbose=verbose, progress_fd=progress_fd, account=account) as report,
         host.Signals().active() as signals,
     ):
         yield Session(options.selection, report, signals)
@@ -26,11 +34,15 @@ def prepared(options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int
 
 @contextmanager
 def opened(
-    options: GlobalOptions, *, is_quiet: bool = False, progress_fd: int | None = None
+    options: GlobalOptions,
+    *,
+    is_quiet: bool = False,
+    progress_fd: int | None = None,
+    account: Account | None = None,
 ) -> Iterator[tuple[Session, Transaction]]:
-    """A transaction on the installed system, and the session it belongs to."""
+    """A transaction on the installed system, and the session it belongs to. `account` adds up what it costs."""
     with (
-        prepared(options, is_quiet=is_quiet, progress_fd=progress_fd) as session,
+        prepared(options, is_quiet=is_quiet, progress_fd=progress_fd, account=account) as session,
         session.writer() as transaction,
     ):
         yield session, transaction

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bootc.image import ImageReference, ImageSummary
+from bootc.partial import Prediction
 from bootc.state import Failure
-from bootc.status import failure_text, layer_difference
+from bootc.status import failure_text, layer_difference, size_text
 from bootc.updates import Change, Check, Update
 
 _PLAIN = {
@@ -22,7 +23,15 @@ def check_lines(check: Check) -> list[str]:
         return [f"No changes in: {check.reference.short}"]
     news = [f"Update available for: {check.reference.short}", *_image_lines(check.image)]
     failed = [f"  Not staged again: {failure_text(check.failure)}"] if check.failure else []
-    return news + failed + layer_difference(check.previous, check.image)
+    cost = _cost_lines(check.prediction) if check.prediction else []
+    return news + failed + layer_difference(check.previous, check.image) + cost
+
+
+def _cost_lines(prediction: Prediction) -> list[str]:
+    """As the lines of the layers above them; what parts of layers save is told."""
+    saved = prediction.size - prediction.fetched
+    parts = f" (in parts; {size_text(saved)} less)" if saved > 0 else ""
+    return [f"{'To be fetched:':<17} {len(prediction.layers):<4}  Size: {size_text(prediction.fetched)}{parts}"]
 
 
 def update_lines(update: Update) -> list[str]:

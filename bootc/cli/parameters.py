@@ -39,6 +39,12 @@ def progress_options(function: Function) -> Function:
     return quiet(progress(function))
 
 
+def json_option(function: Function) -> Function:
+    """`--json`."""
+    text = "Print one JSON object instead: what changed, and what it cost."
+    return click.option("--json", "is_json", is_flag=True, help=text)(function)
+
+
 def apply_option(function: Function) -> Function:
     """`--apply`."""
     return click.option("--apply", is_flag=True, help="Reboot into the new deployment at once.")(function)

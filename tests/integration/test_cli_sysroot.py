@@ -99,7 +99,8 @@ def test_a_sysroot_at_rest_from_installation_to_rollback(target: Path, layout: L
     two = layout.publish("2.0")
     image = ["  Version: 2.0", f"  Digest: {two}", *DIFFERENCE]
     check = bootc(*at, "upgrade", "--check")
-    assert check.out.splitlines() == [f"Update available for: {layout.reference}", *image]
+    cost = "To be fetched:    1     Size: 10.2 kB"
+    assert check.out.splitlines() == [f"Update available for: {layout.reference}", *image, cost]
     assert versions(target) == ["1.0"]
 
     upgrade = bootc(*at, "update", "--quiet")

@@ -16,6 +16,7 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import DeploymentError
 from bootc.image import Digest, Image, ImageReference, ImportedImage, canonical_json
 from bootc.machine import Machine
+from bootc.partial import LayerPrediction, Method, Prediction
 from bootc.state import Failure, FailureKind
 from bootc.updates import Change, Check, Update
 
@@ -133,6 +134,21 @@ def test_check() -> None:
         "  Version: 2",
         f"  Digest: {NEW}",
         *DIFFERENCE,
+    ]
+
+
+def test_check_tells_what_an_upgrade_costs() -> None:
+    news = fetched(NEW, None, ("c", 1000), ("e", 3_000_000))
+    whole = LayerPrediction(NEW, Method.WHOLE, 3_000_000, 3_000_000, 1)
+    parts = LayerPrediction(NEW, Method.PARTS, 3_000_000, 25_000, 4)
+    told = [
+        check_lines(Check(REFERENCE, news, BEFORE, None, Prediction(layers)))[-1]
+        for layers in ((), (whole,), (whole, parts))
+    ]
+    assert told == [
+        "To be fetched:    0     Size: 0 bytes",
+        "To be fetched:    1     Size: 3.0 MB",
+        "To be fetched:    2     Size: 3.0 MB (in parts; 3.0 MB less)",
     ]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from bootc.cli import messages, reboot
+from bootc.cli import messages, reboot, summary
+from bootc.cli.account import Account
 from bootc.cli.changing import opened, require_running_system
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import TRANSPORTS, apply_option, progress_options, retry_option
-from bootc.cli.terminal import out_lines
+from bootc.cli.parameters import TRANSPORTS, apply_option, json_option, progress_options, retry_option
 from bootc.image import ImageReference
 
 
@@ -27,6 +27,7 @@ from bootc.image import ImageReference
 @click.option("--retain", is_flag=True, expose_value=False, help="Accepted; refs of an ostree origin are always kept.")
 @click.option("--no-signature-verification", is_flag=True, hidden=True, expose_value=False)
 @retry_option
+@json_option
 @progress_options
 @click.pass_obj
 def command(
@@ -36,6 +37,7 @@ def command(
     apply: bool,
     enforce_container_sigpolicy: bool,
     retry_failed: bool,
+    is_json: bool,
     quiet: bool,
     progress_fd: int | None,
 ) -> None:
@@ -47,10 +49,11 @@ def command(
     require_running_system(options, apply)
     signature = "containerPolicy" if enforce_container_sigpolicy else None
     reference = ImageReference.of(target, transport, signature).canonical
-    with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
+    account = Account()
+    with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         with session.fetcher(reference) as fetcher:
             update = transaction.switch(fetcher, reference, retry_failed=retry_failed)
         reboot.announce(transaction.machine, update)
-    out_lines(messages.update_lines(update))
+    summary.show(summary.update_document(update, account), messages.update_lines(update), is_json=is_json)
     if apply and update.deployment and update.deployment.is_staged:
         reboot.reboot()

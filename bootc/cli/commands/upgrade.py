@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from bootc.cli import messages, reboot
+from bootc.cli import messages, reboot, summary
+from bootc.cli.account import Account
 from bootc.cli.changing import opened, require_running_system
 from bootc.cli.following import followed
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import apply_option, progress_options, retry_option
-from bootc.cli.terminal import out_lines
+from bootc.cli.parameters import apply_option, json_option, progress_options, retry_option
 from bootc.errors import UsageError
 from bootc.session import Session
 from bootc.transaction import Transaction
-from bootc.updates import Change, Update
+from bootc.updates import Change, Check, Update
 
 _CONFLICTS = {
     "--check": ("--apply", "--download-only", "--from-downloaded"),
@@ -29,6 +29,7 @@ _CONFLICTS = {
 @click.option("--from-downloaded", is_flag=True, help="Apply what --download-only staged; needs no network.")
 @click.option("--tag", metavar="TAG", help="Follow this tag of the same repository from now on.")
 @retry_option
+@json_option
 @progress_options
 @click.pass_obj
 def command(
@@ -39,6 +40,7 @@ def command(
     from_downloaded: bool,
     tag: str | None,
     retry_failed: bool,
+    is_json: bool,
     quiet: bool,
     progress_fd: int | None,
 ) -> None:
@@ -56,9 +58,12 @@ def command(
         retry_failed=retry_failed,
     )
     require_running_system(options, apply)
-    with opened(options, is_quiet=quiet, progress_fd=progress_fd) as (session, transaction):
+    account = Account()
+    with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         if check:
-            lines, is_reboot_due = _check(session, transaction, tag), False
+            checked = _check(session, transaction, tag)
+            shown = summary.check_document(checked, account), messages.check_lines(checked)
+            is_reboot_due = False
         else:
             said = messages.downloaded_lines if from_downloaded else messages.update_lines
             update = (
@@ -67,8 +72,9 @@ def command(
                 else _upgrade(session, transaction, tag, is_locked=download_only, retry_failed=retry_failed)
             )
             reboot.announce(transaction.machine, update)
-            lines, is_reboot_due = said(update), update.change not in (Change.NONE, Change.FAILED_BEFORE)
-    out_lines(lines)
+            shown = summary.update_document(update, account), said(update)
+            is_reboot_due = update.change not in (Change.NONE, Change.FAILED_BEFORE)
+    summary.show(*shown, is_json=is_json)
     if apply and is_reboot_due:
         reboot.reboot()
 
@@ -81,10 +87,10 @@ def _require_compatible(**given: object) -> None:
                 raise UsageError(f"{option} cannot be used with {other}", "see `bootc upgrade --help`")
 
 
-def _check(session: Session, transaction: Transaction, tag: str | None) -> list[str]:
+def _check(session: Session, transaction: Transaction, tag: str | None) -> Check:
     reference = followed(transaction.deployments, tag)
     with session.fetcher(reference) as fetcher:
-        return messages.check_lines(transaction.check(fetcher, reference))
+        return transaction.check(fetcher, reference)
 
 
 def _upgrade(
