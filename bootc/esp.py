@@ -89,11 +89,7 @@ class MtoolsVolume(Volume):
         return found is not None and found.size is None
 
     def make_directories(self, path: PurePosixPath, mode: int = 0o755) -> None:
-        missing = []
-        while path.parts and not self.is_directory(path):
-            missing.append(path)
-            path = path.parent
-        for directory in reversed(missing):
+        for directory in self.missing(path):
             self._step("mkdir", directory)
             self._run("mmd", _spelled(directory))
             self._sync(directory.parent)

@@ -1,117 +1,18 @@
-"""Crash-safe file operations: every change of state on a filesystem is whole or absent after a power cut.
-
-A `Volume` is one filesystem (or a directory on it). All changes are made of the few steps in `Step`, and each step is
-announced to an observer before it is taken, so that a recorder can replay every prefix of them. Paths are relative to
-the volume's root and never leave it by their spelling; the directories between are ours, not an image's.
-"""
+"""A directory of a mounted filesystem as a volume."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import secrets
 import stat
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from attrs import frozen
-
-from bootc.errors import BootcError, FileSystemError, NoSpaceError
-
-TEMPORARY = ".bootc-tmp-"
-"""prefix of files that are being written; any that are found later are leftovers"""
-
-
-@frozen
-class Step:
-    """One state-changing operation: `name` is the system call, `paths` what it touches, `data` what is written.
-
-    With what lay there before, a log of steps is enough to make every state again. Names, paths and data:
-    `create`, `mkdir` (octal mode), `mknod` (`mode:device`, octal and decimal), `write` (bytes that are appended),
-    `clone` (source, target; bytes that are appended from the source's beginning), `symlink` (target), `link` and
-    `rename` (old, new), `exchange` (two paths), `unlink`, `rmdir`, `chown` (`uid:gid`), `chmod` (octal), `setxattr`
-    (`name=value`), `removexattr` (name), `utimens` (nanoseconds), `fsync` and `syncfs`. An `unlink` of what is absent
-    or a directory changes nothing.
-    """
-
-    volume: str
-    name: str
-    paths: tuple[str, ...]
-    data: bytes | None = None
-
-
-Observer = Callable[[Step], None]
-
-
-class Volume(ABC):
-    """One filesystem, written only by steps that survive a power cut."""
-
-    name: str
-
-    @abstractmethod
-    def read(self, path: PurePosixPath) -> bytes:
-        """The whole file. FileNotFoundError passes; other failures are FileSystemError."""
-
-    @abstractmethod
-    def open(self, path: PurePosixPath) -> BinaryIO:
-        """The file, for reading. FileNotFoundError passes."""
-
-    @abstractmethod
-    def size(self, path: PurePosixPath) -> int | None:
-        """Size of a file in bytes; None if there is no such regular file."""
-
-    @abstractmethod
-    def names(self, path: PurePosixPath) -> tuple[str, ...]:
-        """Sorted names in a directory; empty if there is none."""
-
-    @abstractmethod
-    def is_directory(self, path: PurePosixPath) -> bool:
-        """Whether it is a directory (not a link to one)."""
-
-    @abstractmethod
-    def make_directories(self, path: PurePosixPath, mode: int = 0o755) -> None:
-        """Make a directory and its parents; existing ones stay as they are."""
-
-    @abstractmethod
-    def replace(self, path: PurePosixPath, data: bytes | Iterable[bytes], mode: int = 0o644) -> None:
-        """Write a file whole: a temporary file, synced, renamed over `path`, its directory synced."""
-
-    @abstractmethod
-    def rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
-        """Move a file or a directory; a file at `new` is replaced."""
-
-    @abstractmethod
-    def remove(self, path: PurePosixPath) -> None:
-        """Remove a file, link or whole directory; it may be absent."""
-
-    @abstractmethod
-    def sync(self) -> None:
-        """Everything that was written reaches the disk (syncfs)."""
-
-    @abstractmethod
-    def free(self) -> int:
-        """Bytes that can still be written."""
-
-    def sweep(self, directory: PurePosixPath) -> None:
-        """Remove files of a directory that a power cut left half written. Nobody else may be writing there."""
-        for name in self.names(directory):
-            if name.startswith(TEMPORARY):
-                self.remove(directory / name)
-
-    def exists(self, path: PurePosixPath) -> bool:
-        """Whether there is a regular file or a directory."""
-        return self.size(path) is not None or self.is_directory(path)
-
-    def read_optional(self, path: PurePosixPath) -> bytes | None:
-        """The whole file, or None if it is absent."""
-        try:
-            return self.read(path)
-        except FileNotFoundError:
-            return None
+from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain
+from bootc.errors import FileSystemError
 
 
 class DirectoryVolume(Volume):
@@ -170,11 +71,7 @@ class DirectoryVolume(Volume):
             return None
 
     def make_directories(self, path: PurePosixPath, mode: int = 0o755) -> None:
-        missing = []
-        while path.parts and not self.is_directory(path):
-            missing.append(path)
-            path = path.parent
-        for directory in reversed(missing):
+        for directory in self.missing(path):
             with self._explained(directory):
                 self._step("mkdir", directory, data=b"%o" % mode)
                 self._make_directory(directory, mode)
@@ -332,15 +229,6 @@ class DirectoryVolume(Volume):
                 self.path(temporary).unlink()
                 self._step("unlink", temporary)  # told afterwards: an observer that fails must not keep the file
             raise
-
-
-def explain(error: OSError, path: str) -> BootcError:
-    """The typed error for a system call that failed on `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpaceError("a file", path)
-    if error.errno == errno.EROFS:
-        return FileSystemError(path, "read-only file system", "remount it writable, or choose another target")
-    return FileSystemError(path, error.strerror or str(error))
 
 
 def _temporary(path: PurePosixPath) -> PurePosixPath:
