@@ -6,6 +6,7 @@
 #   make test-vm     every test that boots a machine, the whole matrix (hours)
 #   make crash       the long campaign of power cuts, in a model and on the disks of virtual machines (hours)
 #   make bench       ratios against other tools
+#   make fuzz        hostile input for every parser, ten minutes each; TIME=SECONDS chooses
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,6 +15,7 @@ TOX := $(VENV)/bin/tox
 SUITE ?= trixie
 BACKEND ?= ostree
 BOOTLOADER ?=
+TIME ?= 600
 PYTHONPATH := $(CURDIR)
 export SUITE BACKEND BOOTLOADER PYTHONPATH
 export DEBIAN_FRONTEND := noninteractive
@@ -22,7 +24,7 @@ PACKAGES := ostree gir1.2-ostree-1.0 python3-gi python3-venv skopeo podman crun 
   mmdebstrap debian-archive-keyring qemu-system-x86 ovmf mtools dosfstools xfsprogs btrfs-progs e2fsprogs fdisk strace openssl attr \
   grub-common grub-efi-amd64-bin grub-pc-bin systemd-boot-efi libarchive-tools zstd jq ca-certificates selinux-utils gnupg gpgv procps util-linux iproute2
 
-.PHONY: setup demo test test-quick test-vm crash bench clean
+.PHONY: setup demo test test-quick test-vm crash bench fuzz clean
 
 # The stamp is newer than what it was made from; packages are only fetched when one is missing.
 setup: $(VENV)/.ready
@@ -56,6 +58,9 @@ crash: setup
 
 bench: setup
 	$(VENV)/run/bin/python bench/import.py
+
+fuzz: setup
+	$(TOX) run -q -e fuzz -- --seconds $(TIME)
 
 clean:
 	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
