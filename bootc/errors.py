@@ -181,6 +181,13 @@ class PolicyError(FetchError):
     """The signature policy of this machine does not accept the image, or cannot be evaluated."""
 
 
+class DowngradeError(PolicyError):
+    """The image is older than one that was accepted before, and the guard against downgrades is on."""
+
+    def __init__(self, reference: str, problem: str) -> None:
+        super().__init__(reference, problem, "--allow-downgrade accepts it; `bootc rollback` is always possible")
+
+
 class NetworkError(FetchError):
     """No connection, a time-out, or a server that failed after all retries."""
 

@@ -56,6 +56,7 @@ def install(transaction: Transaction, source: Source, request: InstallRequest) -
             deployment = deployer.deployments()[0]
             _finish(steps, deployment, request)
             steps.publish()
+        steps.trust.accept(source.image, request.target)
         steps.references.record(source.image)
         _write_aleph(transaction.machine.sysroot, source.image, request)
     return deployment

@@ -30,6 +30,7 @@ from bootc.steps import Steps
 from bootc.storage import Backend, ImageStore
 from bootc.streams import FetchedLayers
 from bootc.transaction import Transaction
+from bootc.trust import Trust
 
 DEFAULT_BACKEND = "ostree"
 BACKEND_LABEL = "containers.bootc.backend"
@@ -205,6 +206,7 @@ class Session:
             shielded=self.signals.shielded,
             prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
             tries=tries,
+            trust=Trust(state.acceptances, self.config.trust),
         )
 
     def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from attrs import field, frozen, validators
 
@@ -24,7 +24,7 @@ DEFAULT = "default"
 HIDDEN = "(hidden)"
 
 _PLUGIN_TABLES = {"backends": "backend", "fetchers": "fetcher", "bootloaders": "bootloader"}
-_TABLES = ("bootc", "install", *_PLUGIN_TABLES)
+_TABLES = ("bootc", "install", "trust", *_PLUGIN_TABLES)
 
 Options_co = TypeVar("Options_co", covariant=True)
 
@@ -60,6 +60,16 @@ class Settings:
 
 
 @frozen
+class TrustSettings:
+    """`[trust]`: what is wanted of images beyond policy.json."""
+
+    downgrade_guard: bool = False
+    """refuse an image that is older than the newest one that was accepted of its reference"""
+    version_order: Literal["uapi"] | None = None
+    """how version labels are compared (UAPI Version Format Specification); None: they are not"""
+
+
+@frozen
 class ConfigValue:
     """One line of `bootc config`. The value of a secret is replaced."""
 
@@ -84,6 +94,7 @@ class Config:
 
     table: Table
     settings: Settings
+    trust: TrustSettings
     install: InstallSettings
     warnings: tuple[str, ...] = ()
 
@@ -137,7 +148,11 @@ class Config:
 
 
 def _defaults(plugins: Iterable[Configurable[object]]) -> dict[KeyPath, object]:
-    found = {**defaults(Settings, ("bootc",)), **defaults(InstallSettings, ("install",))}
+    found = {
+        **defaults(Settings, ("bootc",)),
+        **defaults(TrustSettings, ("trust",)),
+        **defaults(InstallSettings, ("install",)),
+    }
     for plugin in plugins:
         found |= defaults(plugin.options, (f"{plugin.kind}s", plugin.name))
     return found
@@ -154,15 +169,18 @@ def _read_files(root: Path) -> list[Table]:
     return [read(path) for path in paths]
 
 
-def _check(table: Table) -> tuple[Settings, InstallSettings]:
+def _check(table: Table) -> tuple[Settings, TrustSettings, InstallSettings]:
     for key, entry in table.entries.items():
         if key not in _TABLES:
             raise ConfigError(entry.source, dotted((key,)), "unknown table", f"known: {', '.join(_TABLES)}")
     for name in _PLUGIN_TABLES:
         for key in table.table(name).entries:
             table.table(name, key)
-    settings = convert(Settings, table.table("bootc"), ("bootc",))
-    return settings, convert(InstallSettings, table.table("install"), ("install",))
+    return (
+        convert(Settings, table.table("bootc"), ("bootc",)),
+        convert(TrustSettings, table.table("trust"), ("trust",)),
+        convert(InstallSettings, table.table("install"), ("install",)),
+    )
 
 
 def _override(key: str, value: object) -> Table:

@@ -9,6 +9,7 @@ from attrs import frozen
 from bootc.durable import DirectoryVolume
 from bootc.machine import Machine
 from bootc.state import system as systems
+from bootc.state.acceptances import Acceptances
 from bootc.state.boots import Boots
 from bootc.state.references import References
 from bootc.state.system import System
@@ -45,6 +46,11 @@ class State:
     def references(self) -> References:
         """What was seen of image references."""
         return References(self.sysroot, self.directory, self.check_writable)
+
+    @property
+    def acceptances(self) -> Acceptances:
+        """Which images were accepted, and why."""
+        return Acceptances(self.sysroot, self.directory, self.check_writable)
 
     @property
     def boots(self) -> Boots:

@@ -80,6 +80,7 @@ def _dump_entry(entry: Entry | None) -> Document | None:
         "store": entry.store,
         "ostree": None if entry.ostree is None else dict(entry.ostree),
         "composefs": None if entry.composefs is None else dict(entry.composefs),
+        **({} if entry.verdict is None else {"verdict": entry.verdict}),
         **entry.details,
     }
 

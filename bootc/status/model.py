@@ -86,11 +86,13 @@ class Entry:
     store: str | None = None
     ostree: Mapping[str, Any] | None = None
     composefs: Mapping[str, Any] | None = None
+    verdict: str | None = None
+    """a field of ours: why the signature policy accepted the image when it was deployed"""
     details: Mapping[str, Any] = field(factory=dict)
     """fields that the format does not define: a backend's own"""
 
     @classmethod
-    def of(cls, deployment: Deployment, cached: CachedUpdate | None) -> Entry:
+    def of(cls, deployment: Deployment, cached: CachedUpdate | None, verdict: str | None = None) -> Entry:
         """Describe a deployment; the backend's `details` fill the fields of their names."""
         details = {key: value for key, value in deployment.details.items() if key != _OVERLAY}
         image = None
@@ -106,6 +108,7 @@ class Entry:
             store=_text(details.pop("store", None)),
             ostree=_mapping(details.pop("ostree", None)),
             composefs=_mapping(details.pop("composefs", None)),
+            verdict=verdict if image else None,
             details=details,
         )
 
@@ -131,6 +134,16 @@ class FailedDeployment:
 
 
 @frozen
+class Explanation:
+    """Which configuration decides how upgrades are fetched."""
+
+    reference: ImageReference
+    """what they follow"""
+    texts: Mapping[str, str]
+    """by short labels, in order"""
+
+
+@frozen
 class Host:
     """A whole Host document."""
 
@@ -148,6 +161,8 @@ class Host:
     is_read_only: bool = False
     failed: tuple[FailedDeployment, ...] = ()
     """a field of ours, the last one first"""
+    explanation: Explanation | None = None
+    """only for people, no part of the document"""
 
     @classmethod
     def of(
@@ -157,10 +172,14 @@ class Host:
         cached_updates: Mapping[DeploymentId, CachedUpdate],
         is_read_only: bool,
         failures: Sequence[Failure] = (),
+        verdicts: Mapping[DeploymentId, str] | None = None,
     ) -> Host:
         """Describe a system by its deployments, in boot order. An overlay on /usr is a detail of the booted one."""
-        slots = Slots.of(deployments)
-        staged, booted, rollback = (_entry(d, cached_updates) for d in (slots.staged, slots.booted, slots.rollback))
+        slots, told = Slots.of(deployments), verdicts or {}
+        staged, booted, rollback = (
+            Entry.of(d, cached_updates.get(d.id), told.get(d.id)) if d else None
+            for d in (slots.staged, slots.booted, slots.rollback)
+        )
         shown = [slot for slot in (slots.staged, slots.booted) if slot]
         return cls(
             target=shown[0].reference if shown and not shown[0].is_incompatible else None,
@@ -169,7 +188,7 @@ class Host:
             staged=staged,
             booted=booted,
             rollback=rollback,
-            others=tuple(Entry.of(d, cached_updates.get(d.id)) for d in slots.others),
+            others=tuple(Entry.of(d, cached_updates.get(d.id), told.get(d.id)) for d in slots.others),
             type="bootcHost" if booted and booted.image else None,
             usr_overlay=UsrOverlay.of(slots.booted) if slots.booted else None,
             is_read_only=is_read_only,
@@ -194,10 +213,6 @@ def utc_time(text: str) -> str:
     digits = found.group(1)[:9].rstrip("0") if found else ""
     fraction = f".{digits.ljust(-(-len(digits) // 3) * 3, '0')}" if digits else ""
     return f"{seconds}{fraction}Z"
-
-
-def _entry(deployment: Deployment | None, cached: Mapping[DeploymentId, CachedUpdate]) -> Entry | None:
-    return Entry.of(deployment, cached.get(deployment.id)) if deployment else None
 
 
 def _text(value: object) -> str | None:

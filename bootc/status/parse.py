@@ -107,6 +107,7 @@ def _entry(node: _Node) -> Entry:
         store=node.optional_text("store"),
         ostree=node.optional("ostree", lambda found: found.values),
         composefs=node.optional("composefs", lambda found: found.values),
+        verdict=node.optional_text("verdict"),
     )
 
 

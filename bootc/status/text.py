@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from bootc.image import Digest, ImageSummary, canonical_json
 from bootc.state import Failure, FailureKind
-from bootc.status.model import Entry, FailedDeployment, Host, ImageStatus, utc_time
+from bootc.status.model import Entry, Explanation, FailedDeployment, Host, ImageStatus, utc_time
 
 NOT_BOOTED = "System is not deployed via bootc."
 
@@ -35,6 +35,8 @@ def _blocks(host: Host, is_verbose: bool) -> str:
     slots += [("other", entry) for entry in host.others]
     blocks = [_block(slot, entry, host, is_verbose) for slot, entry in slots if entry]
     blocks += map(_failed_block, host.failed)
+    if is_verbose and host.explanation:
+        blocks.append(_explanation_block(host.explanation))
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
@@ -59,6 +61,12 @@ def _failed_block(failed: FailedDeployment) -> list[str]:
     title = f"  Failed {'image' if failed.reference else 'deployment'}"
     rows = [("Digest", failed.digest)] if failed.digest else []
     return [f"{title}: {printable(what)}", *_aligned([*rows, ("Why", failure_text(failed))], len(title))]
+
+
+def _explanation_block(explanation: Explanation) -> list[str]:
+    title = "  Upgrades from"
+    rows = list(explanation.texts.items())
+    return [f"{title}: {printable(explanation.reference.display)}", *_aligned(rows, len(title))]
 
 
 def failure_text(failure: Failure | FailedDeployment) -> str:
@@ -117,6 +125,8 @@ def _verbose_rows(entry: Entry, slot: str) -> Iterator[Row]:
         yield "Commit", str(entry.ostree.get("checksum", ""))
     if entry.image and entry.image.signature:
         yield "Signature", _signature(entry.image.signature)
+    if entry.verdict:
+        yield "Verdict", entry.verdict
     yield "Soft-reboot", _yes(entry.is_soft_reboot_capable)
     if entry.composefs is not None:
         yield "FsVerity", "Not Enforced" if entry.composefs.get("missingVerityAllowed") else "Enforced"

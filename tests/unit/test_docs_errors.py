@@ -37,6 +37,7 @@ EXAMPLES: tuple[BootcError, ...] = (
     errors.NotFoundError(IMAGE, "manifest unknown"),
     errors.AuthenticationError(IMAGE, "unauthorized"),
     errors.PolicyError(IMAGE, "rejected by policy"),
+    errors.DowngradeError(IMAGE, "version 1 is older than 2, which was accepted before"),
     errors.NetworkError(IMAGE, "connection refused"),
     errors.ProtocolError(IMAGE, "not valid JSON"),
     errors.IntegrityError(IMAGE, "blob has another digest"),

@@ -25,10 +25,12 @@ from bootc.hookspec import Context, ImageView
 from bootc.image import Descriptor, Digest, Image, ImageReference, ImportedImage, Layer
 from bootc.machine import Machine
 from bootc.platform import Platform
+from bootc.state import Accepted
 from bootc.state.boots import Record
 from bootc.steps import Steps
 from bootc.storage import Backend, Deployer, DeployRequest, Finding, ImageStore, LayerStreams, MenuFormat, Tree
 from bootc.transaction import Transaction
+from bootc.trust import Trust
 
 
 class PowerCut(BaseException):
@@ -432,6 +434,19 @@ class ToyReferences:
         pass
 
 
+class ToyAcceptances:
+    """Remembers what was accepted, for one process."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Accepted] = {}
+
+    def newest(self, reference: ImageReference) -> Accepted | None:
+        return self._newest.get(str(reference))
+
+    def accept(self, image: Image, reference: ImageReference) -> None:
+        self._newest[str(reference)] = Accepted.of(image, self.newest(reference))
+
+
 class NoHooks:
     """No plugin has anything to say."""
 
@@ -484,6 +499,7 @@ def toy_transaction(
         shielded=nullcontext,
         prune_spool=lambda: 0,
         boots=ToyBoots(disk),
+        trust=Trust(ToyAcceptances()),
     )
     return Transaction(steps, nullcontext)
 

@@ -21,7 +21,9 @@ FORMATS = ("humanreadable", "yaml", "json")
 @click.option("--json", "is_json", is_flag=True, hidden=True, help="The same as --format json.")
 @click.option("--format-version", type=int, default=1, metavar="N", help="Version of the document; 1 is the only one.")
 @click.option("--booted", is_flag=True, help="Leave out the staged deployment and the rollback.")
-@click.option("-v", "--verbose", is_flag=True, help="More about each deployment, for people.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="More of each deployment, and how upgrades are fetched; for people."
+)
 @click.pass_obj
 def command(
     options: GlobalOptions, format: str | None, is_json: bool, format_version: int, booted: bool, verbose: bool
@@ -34,7 +36,7 @@ def command(
         raise BootcError(f"Unsupported format version: {format_version}")
     chosen = "json" if is_json else format or ("humanreadable" if sys.stdout.isatty() else "yaml")
     with listening(is_verbose=options.is_verbose) as report:
-        host = _host(options, report)
+        host = _host(options, report, is_verbose=chosen == "humanreadable" and (verbose or options.is_verbose))
     host = host.without_other_slots() if booted else host
     match chosen:
         case "json":
@@ -46,7 +48,7 @@ def command(
             out(text(host, is_verbose=verbose or options.is_verbose))
 
 
-def _host(options: GlobalOptions, report: Report) -> Host:
+def _host(options: GlobalOptions, report: Report, is_verbose: bool) -> Host:
     from bootc.cli.reading import read_host
 
-    return read_host(options, report)
+    return read_host(options, report, is_verbose=is_verbose)
