@@ -56,6 +56,8 @@ class _Pieces:
             following = next(self._pieces, None)
             if following is None:
                 return b""
+            if following and not 0 <= size < len(following):
+                return following
             self._piece = memoryview(following)
         end = len(self._piece) if size < 0 else size
         data, self._piece = self._piece[:end], self._piece[end:]

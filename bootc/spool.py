@@ -1,25 +1,26 @@
 """The spool: blobs on their way to the store, kept on the sysroot so that a cut download is continued.
 
-A file named by the digest's hex digits is whole and was verified; `HEX.partial` is the beginning of a blob.
-Nothing here is trusted on the next run: every byte is hashed again before it counts.
+A file named by the digest's hex digits is whole and was verified; `HEX.partial` is the beginning of a blob, with marks
+behind it that tell how far it is right (`bootc.spoolfile`). Nothing here is trusted on the next run: every byte is
+hashed again before it counts. So these files are no state of the system, and no volume (`bootc.durable`) records them:
+whatever a power cut makes of them, it costs time at most.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
 
-from bootc.durable import explain
-from bootc.errors import CancelledError, IntegrityError
+from bootc.durable import DirectoryVolume, explain
+from bootc.errors import CancelledError, IntegrityError, NoSpaceError
 from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor
+from bootc.spoolfile import PIECE, SpoolFile
 
 CHUNK = 1 << 20
 _REPORT_EVERY = 0.1
@@ -28,25 +29,16 @@ _LAST_WORDS = 5.0
 """seconds that a download gets for saying why its file is gone"""
 
 
-class Hash(Protocol):
-    """A hashlib object."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take in more bytes."""
-
-    def hexdigest(self) -> str:
-        """The digest of all bytes so far."""
-
-
 class Download:
     """One blob on its way into the spool; it can be read while it arrives."""
 
     def __init__(self, source: Source, blob: Descriptor, spool: Path, report: Report, stop: threading.Event) -> None:
-        self._source, self._blob, self._report, self._stop = source, blob, report, stop
+        self._source, self.blob, self._report, self._stop = source, blob, report, stop
         self._complete = spool / blob.digest.hex
         self._partial = spool / f"{blob.digest.hex}.partial"
         self._change = threading.Condition()
         self._readable = self._fetched = 0
+        self._reported = 0.0
         self._is_done = False
         self._error: BaseException | None = None
 
@@ -92,70 +84,63 @@ class Download:
 
     def _run(self) -> None:
         started = time.monotonic()
-        self._partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._complete.exists():
             os.replace(self._complete, self._partial)
-        with self._partial.open("r+b" if self._partial.exists() else "w+b", buffering=0) as file:
-            if not self._continue(file.fileno()):
-                os.ftruncate(file.fileno(), 0)
-                self._fetch(file.fileno(), hashlib.new(self._blob.digest.algorithm), 0)
+        with SpoolFile.open(self._partial, self.blob, self._check) as file:
+            if not (file.known and self._continue(file)):
+                self._fetch(file, 0)
+            file.finish()
         os.replace(self._partial, self._complete)
         size = self._readable
         reused, seconds = max(size - self._fetched, 0), time.monotonic() - started
-        self._report(LayerFetched(str(self._blob.digest), size, self._fetched, reused, seconds))
+        self._report(LayerFetched(str(self.blob.digest), size, self._fetched, reused, seconds))
 
-    def _continue(self, file: int) -> bool:
+    def _continue(self, file: SpoolFile) -> bool:
         """Use what an earlier run left; its bytes are shown to nobody before the whole blob proved right."""
-        size = os.fstat(file).st_size
-        if size == 0 or self._blob.size is None or size > self._blob.size:
-            return False
-        digest: Hash = hashlib.new(self._blob.digest.algorithm)
-        position = 0
-        while data := os.pread(file, CHUNK, position):
-            digest.update(data)
-            position += len(data)
         try:
-            self._fetch(file, digest, position)
+            self._fetch(file, file.known)
         except IntegrityError:
+            file.restart()
             return False
         return True
 
-    def _fetch(self, file: int, digest: Hash, start: int) -> None:
-        position, reported = start, 0.0
-        if self._blob.size is None or start < self._blob.size:
-            with self._source.open_blob(self._blob, start) as stream:
-                while data := stream.read(CHUNK):
-                    if self._stop.is_set():
-                        raise CancelledError
-                    digest.update(data)
-                    self._fetched += len(data)
-                    position = self._append(file, data, position)
-                    if start == 0:
-                        self._show(position)
-                    if time.monotonic() - reported > _REPORT_EVERY:
-                        reported = time.monotonic()
-                        self._report(LayerProgress(str(self._blob.digest), position, self._blob.size, start))
-        self._require(digest, position)
+    def _fetch(self, file: SpoolFile, start: int) -> None:
+        position = start
+        try:
+            if self.blob.size is None or start < self.blob.size:
+                with self._source.open_blob(self.blob, start) as stream:
+                    for data in iter(lambda: stream.read(PIECE), b""):
+                        position = self._take(file, data, position, start)
+        finally:
+            file.mark(position)
+        self._require(file.digest.hexdigest(), position)
         self._show(position)
 
-    def _append(self, file: int, data: bytes, position: int) -> int:
-        end = position + len(data)
-        if self._blob.size is not None and end > self._blob.size:
-            raise self._wrong(f"is longer than {self._blob.size} bytes")
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(file, view, position)
-            view, position = view[written:], position + written
+    def _take(self, file: SpoolFile, data: bytes, position: int, start: int) -> int:
+        self._check()
+        self._fetched += len(data)
+        if self.blob.size is not None and position + len(data) > self.blob.size:
+            raise self._wrong(f"is longer than {self.blob.size} bytes")
+        position = file.append(data, position)
+        if start == 0:
+            self._show(position)
+        if time.monotonic() - self._reported > _REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._report(LayerProgress(str(self.blob.digest), position, self.blob.size, start))
         return position
 
-    def _require(self, digest: Hash, size: int) -> None:
-        if self._blob.size is not None and size != self._blob.size:
-            raise self._wrong(f"has {size} bytes instead of {self._blob.size}")
-        if digest.hexdigest() != self._blob.digest.hex:
+    def _require(self, digest: str, size: int) -> None:
+        if self.blob.size is not None and size != self.blob.size:
+            raise self._wrong(f"has {size} bytes instead of {self.blob.size}")
+        if digest != self.blob.digest.hex:
             raise self._wrong("does not have the digest by which it is named")
 
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise CancelledError
+
     def _wrong(self, problem: str) -> IntegrityError:
-        return IntegrityError(str(self._source.image.reference), f"blob {self._blob.digest} {problem}")
+        return IntegrityError(str(self._source.image.reference), f"blob {self.blob.digest} {problem}")
 
     def _open(self) -> int:
         for path in (self._complete, self._partial, self._complete):
@@ -197,6 +182,33 @@ class _Reader:
         return data
 
 
+def prepare(spool: Path, blobs: Collection[Descriptor]) -> None:
+    """Make the directory, and look whether there is room for these blobs. Raises NoSpaceError, FileSystemError."""
+    if not spool.is_dir():
+        root = next(parent for parent in spool.parents if parent.is_dir())
+        volume = DirectoryVolume(root)
+        volume.make_directories(PurePosixPath(spool.parent.relative_to(root)))
+        volume.make_directories(PurePosixPath(spool.relative_to(root)), 0o700)
+    required, available = missing(spool, blobs), DirectoryVolume(spool).free()
+    if required > available:
+        raise NoSpaceError("the layers of the image", str(spool), available, required)
+
+
+def missing(spool: Path, blobs: Collection[Descriptor]) -> int:
+    """Bytes of these blobs that the spool does not hold yet."""
+    return sum(max((blob.size or 0) - _held(spool, blob), 0) for blob in blobs)
+
+
+def _held(spool: Path, blob: Descriptor) -> int:
+    """Bytes on the disk: a file here can have holes."""
+    for name in (blob.digest.hex, f"{blob.digest.hex}.partial"):
+        try:
+            return (spool / name).lstat().st_blocks * 512
+        except OSError:
+            continue
+    return 0
+
+
 def prune(spool: Path, max_age: float = 0.0) -> int:
     """Remove what has lain in the spool for more than `max_age` seconds; returns the bytes freed."""
     freed = 0
@@ -204,5 +216,5 @@ def prune(spool: Path, max_age: float = 0.0) -> int:
         found = path.lstat()
         if time.time() - found.st_mtime >= max_age:
             path.unlink(missing_ok=True)
-            freed += found.st_size
+            freed += min(found.st_blocks * 512, found.st_size)
     return freed

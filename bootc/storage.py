@@ -40,6 +40,13 @@ class LayerStreams(ABC):
         """The layer's tar stream, decompressed. It counts only when the `with` block ended without an error:
         size, digest and diffID are checked at its end (what was not read is read then)."""
 
+    def room(self) -> int:
+        """Bytes that the streams take on the sysroot while a layer is read, beside what the store itself writes.
+
+        A store that looks for room before it begins adds them.
+        """
+        return 0
+
 
 class Tree(ABC):
     """The files of an image, read-only. Paths are the image's (relative); symbolic links never lead out of it."""

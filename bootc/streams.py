@@ -7,18 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from bootc.ahead import Ahead
 from bootc.decompress import decompressed
 from bootc.errors import IntegrityError, NoSpaceError
 from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
-from bootc.spool import CHUNK, Download, Hash
+from bootc.spool import CHUNK, Download, missing, prepare
+from bootc.spoolfile import Hash
 from bootc.storage import LayerStreams
 
 _REPORT_EVERY = 0.1
+_LARGE = 1 << 20
 
 
 class FetchedLayers(LayerStreams):
@@ -38,7 +41,7 @@ class FetchedLayers(LayerStreams):
         check_cancelled: Callable[[], None],
         parallel: int = 4,
     ) -> None:
-        self._source, self._report, self._check_cancelled = source, report, check_cancelled
+        self._source, self._spool, self._report, self._check_cancelled = source, spool, report, check_cancelled
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="fetch")
         blobs = {} if source.is_local else {layer.blob.digest: layer.blob for layer in needed}
@@ -46,6 +49,8 @@ class FetchedLayers(LayerStreams):
         self._used: list[Download] = []
 
     def __enter__(self) -> FetchedLayers:
+        if self._downloads:
+            prepare(self._spool, [download.blob for download in self._downloads.values()])
         for download in self._downloads.values():
             self._pool.submit(download.run)
         return self
@@ -59,26 +64,31 @@ class FetchedLayers(LayerStreams):
             for download in self._downloads.values():
                 download.discard()
 
+    def room(self) -> int:
+        """The largest blob that the spool does not hold yet: it lies there until the store has its layer."""
+        return max((missing(self._spool, [download.blob]) for download in self._downloads.values()), default=0)
+
     @contextmanager
     def open(self, layer: Layer) -> Iterator[Readable]:
         self._forget_used()
         name = f"{self._source.image.reference}: layer {layer.descriptor.digest.short}"
-        with self._compressed(layer) as blob:
-            content = _Digested(decompressed(blob, name), layer.diff_id.algorithm, self._check_cancelled)
-            yield content
-            while content.read(CHUNK):
-                pass
+        ahead = Ahead(self._check_cancelled)
+        with self._compressed(layer, ahead.check) as blob:
+            content = _Digested(decompressed(blob, name), layer.diff_id.algorithm, ahead.check)
+            with ahead.reading(content) if _is_large(layer.blob) else nullcontext(content) as stream:
+                yield stream
+                _drain(stream)
             content.require(layer.diff_id, name)
         download = self._downloads.get(layer.blob.digest)
         if download:
             self._used.append(download)
 
     @contextmanager
-    def _compressed(self, layer: Layer) -> Iterator[Readable]:
+    def _compressed(self, layer: Layer, check: Callable[[], None]) -> Iterator[Readable]:
         """The blob's own bytes; leaving it without an error means that they were verified to the last."""
         download = self._downloads.get(layer.blob.digest)
         if download:
-            with download.reader(self._check_cancelled) as reader:
+            with download.reader(check) as reader:
                 yield reader
                 _drain(reader)
             return
@@ -95,6 +105,11 @@ class FetchedLayers(LayerStreams):
             download.forget()
             self._downloads = {digest: kept for digest, kept in self._downloads.items() if kept is not download}
         self._used.clear()
+
+
+def _is_large(blob: Descriptor) -> bool:
+    """Whether a thread is worth its while."""
+    return blob.size is None or blob.size >= _LARGE
 
 
 def _drain(stream: Readable) -> None:

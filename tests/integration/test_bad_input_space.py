@@ -81,7 +81,7 @@ def test_no_byte_is_left(world: World, root: Path) -> None:
 @pytest.mark.parametrize(
     ("left", "what"),
     [
-        (4 * MIB, "the layers of the image in {store} (available: "),
+        (4 * MIB, "the layers of the image in {spool} (available: "),
         (12 * MIB, "ostree objects in {store} "),
         (ZEROS + 6 * MIB, "ostree objects in {store} "),
     ],
@@ -93,8 +93,9 @@ def test_a_disk_that_fills_during_the_fetch_and_import(
     """What was taken is given back at once: the system that runs on this disk needs it."""
     with filled(root, left):
         before = free(root)
+        places = {"store": f"{root}/ostree/repo", "spool": f"{root}/ostree/bootc/spool"}
         line = fails(root.parent, *switch(world, root, large, registry=True), root=root)
-        assert line.startswith(f"insufficient free space for {what.format(store=f'{root}/ostree/repo')}")
+        assert line.startswith(f"insufficient free space for {what.format(**places)}")
         assert before - free(root) < MIB // 4
     assert bootc(*switch(world, root, large, registry=True)).code == 0
     assert images(root) == [large, "v1"]

@@ -56,7 +56,8 @@ class OstreeStore(ImageStore):
         layout, repo = Layout.of(image), self._open()
         with translated(self._where):
             present = dict(index.layer_commits(repo, layout))
-            self._require_space(repo, [layer for layer in image.layers if layer.descriptor.digest not in present])
+            needed = [layer for layer in image.layers if layer.descriptor.digest not in present]
+            self._require_space(repo, needed, streams.room())
             _adopt(repo, present)
             layers = LayerImport(repo, self._machine.sysroot, image, layout, present, self._context.report)
             for layer in layout.in_order:
@@ -95,9 +96,9 @@ class OstreeStore(ImageStore):
         repo.set_disable_fsync(not self._options.fsync)
         return repo
 
-    def _require_space(self, repo: OSTree.Repo, layers: Collection[Layer]) -> None:
-        """Before anything is fetched: there must be room for what is missing, compressed as it is."""
-        required = sum(layer.descriptor.size or 0 for layer in layers)
+    def _require_space(self, repo: OSTree.Repo, layers: Collection[Layer], room: int) -> None:
+        """There must be room for what is missing, compressed as it is, and for a blob on its way."""
+        required = sum(layer.descriptor.size or 0 for layer in layers) + (room if layers else 0)
         available = max(0, self._machine.sysroot.free() - repo.get_min_free_space_bytes()[1])
         if required > available:
             raise NoSpaceError("the layers of the image", self._where, available, required)
