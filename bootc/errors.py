@@ -200,6 +200,13 @@ class IntegrityError(FetchError):
     """Content does not have the digest or size by which it was named."""
 
 
+class RebuiltLayerError(IntegrityError):
+    """A layer that was put together from parts does not have its diffID; another import fetches it whole."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference, "put together from parts, a layer does not have the content that the image names")
+
+
 class UnsupportedError(FetchError):
     """A form of image, media type or transport that this fetcher does not handle."""
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from attrs import frozen
 
-from bootc.fetcher import Source
+from bootc.errors import FetchError
+from bootc.fetcher import Ranges, Source
 from bootc.image import Digest, Layer
+from bootc.partial.annotations import locate
+from bootc.partial.entries import Unusable
 from bootc.partial.known import Known
+from bootc.partial.plan import plan, table_span
 from bootc.partial.rule import Rule
+from bootc.partial.table import Content, Piece
+from bootc.partial.tables import Table, temporary_table
 
 
 class Method(enum.Enum):
@@ -65,9 +72,59 @@ def predict(source: Source, missing: Sequence[Layer], known: Known, rule: Rule) 
 
     Never raises for a layer that cannot be fetched in parts, or whose table cannot be read: it will be fetched whole.
     """
-    return Prediction(tuple(_whole(layer) for layer in missing))
+    return Prediction(tuple(_predicted(source, layer, known, rule) for layer in missing))
 
 
-def _whole(layer: Layer) -> LayerPrediction:
-    size = layer.blob.size or 0
-    return LayerPrediction(layer.descriptor.digest, Method.WHOLE, size, size, 1)
+def contents_of(source: Source, layers: Sequence[Layer]) -> Known:
+    """What a machine will know that has these layers, read from their tables of contents. Layers without one add
+    nothing."""
+    known = _Listed()
+    for layer in layers:
+        with suppress(Unusable, FetchError), _table(source, layer) as table:
+            for piece in table.pieces():
+                known.add(piece)
+    return known
+
+
+class _Listed(Known):
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+        self._keys: set[bytes] = set()
+
+    def add(self, piece: Piece) -> None:
+        """Take it as known."""
+        if isinstance(piece, Content):
+            self._digests |= {piece.digest, piece.file_digest}
+        elif piece.key:
+            self._keys.add(piece.key)
+
+    def has_content(self, digest: bytes, size: int) -> bool:
+        return digest in self._digests
+
+    def has_gap(self, key: bytes) -> bool:
+        return key in self._keys
+
+
+@contextmanager
+def _table(source: Source, layer: Layer) -> Iterator[Table]:
+    location = locate(layer)
+    if location is None or not isinstance(source, Ranges):
+        raise Unusable("it has no table of contents, or the source serves no ranges")
+    with temporary_table(source, layer.blob, location) as table:
+        yield table
+
+
+def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerPrediction:
+    digest, size = layer.descriptor.digest, layer.blob.size or 0
+    try:
+        if rule.mode == "never" or source.is_local:
+            raise Unusable("parts are not wanted")
+        with _table(source, layer) as table:
+            spans = plan(table.pieces(), known, rule).spans
+            span = table_span(table.location)
+            fetched = sum(part.size for part in spans) + span.size
+            if rule.pays(fetched - span.size, len(spans), size):
+                return LayerPrediction(digest, Method.PARTS, size, fetched, len(spans) + 1)
+    except (Unusable, FetchError):
+        pass
+    return LayerPrediction(digest, Method.WHOLE, size, size, 1)

@@ -41,6 +41,7 @@ EXAMPLES: tuple[BootcError, ...] = (
     errors.NetworkError(IMAGE, "connection refused"),
     errors.ProtocolError(IMAGE, "not valid JSON"),
     errors.IntegrityError(IMAGE, "blob has another digest"),
+    errors.RebuiltLayerError(IMAGE),
     errors.UnsupportedError(IMAGE, "no image for linux/s390x in this index"),
     errors.ImageError("quay.io/os:1", "no kernel in usr/lib/modules"),
     errors.LayerError("../x", "leads out of the image"),

@@ -1,0 +1,51 @@
+"""Reading frames of zstd that come from outside: bounded in memory, every damage told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bootc.fetcher import Readable
+from bootc.partial.entries import Unusable
+
+CHUNK = 256 << 10
+_WINDOW = 16 << 20
+"""bytes; containers/storage uses at most half of it"""
+
+
+class Section:
+    """Bytes `start` up to `end` of something that is read at offsets."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], start: int, end: int) -> None:
+        self._read_at, self._position, self._end = read_at, start, end
+
+    def read(self, size: int = -1, /) -> bytes:
+        wanted = self._end - self._position
+        data = self._read_at(self._position, wanted if size < 0 else min(size, wanted))
+        self._position += len(data)
+        return data
+
+
+class Frames:
+    """The content of the frames in a stream (RFC 8878). Raises Unusable for what is damaged, or longer than `limit`.
+
+    Input that ends too early gives less content and no error.
+    """
+
+    def __init__(self, stream: Readable, limit: int) -> None:
+        import zstandard
+
+        decompressor: Any = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        self._reader = decompressor.stream_reader(stream, read_size=CHUNK, read_across_frames=True)
+        self._failure: type[Exception] = zstandard.ZstdError
+        self._left = limit
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            data = bytes(self._reader.read(CHUNK if size < 0 else size))
+        except self._failure as error:
+            raise Unusable(f"damaged zstd data: {error}") from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise Unusable("a frame holds more than it should")
+        return data
