@@ -46,7 +46,7 @@ class Transaction:
 
     # ------------------------------------------------------------ commands
 
-    def check(self, fetcher: Fetcher, reference: ImageReference) -> Check:
+    def check(self, fetcher: Fetcher, reference: ImageReference, *, allow_downgrade: bool = False) -> Check:
         """Look for a newer image without fetching layers. Costs one HEAD request if there is none.
 
         Of a newer one, what tells the cost of an upgrade is read: tables of contents, where layers have one.
@@ -57,8 +57,11 @@ class Transaction:
             return Check(reference, None, previous)
         with self._resolved(fetcher, reference) as source:
             image = source.image
+            is_new = previous is None or previous.digest != image.digest
+            if is_new:
+                self.steps.trust.require_no_downgrade(image, reference, present, is_allowed=allow_downgrade)
             self.steps.references.record(image)
-            if previous and previous.digest == image.digest:
+            if not is_new:
                 return Check(reference, None, previous)
             prediction = self.steps.predict(source, self.steps.missing(image))
         return Check(reference, image, previous, self.steps.trials.failure(image.digest), prediction)
@@ -190,9 +193,8 @@ class Transaction:
         self, source: Source, reference: ImageReference, *, is_locked: bool = False, allow_downgrade: bool = False
     ) -> Update:
         steps, origin = self.steps, self._current()
-        if not allow_downgrade:
-            steps.trust.require_no_downgrade(source.image, reference, origin)
         steps.references.seen(reference)  # what is damaged is told before anything changes
+        steps.trust.require_no_downgrade(source.image, reference, origin, is_allowed=allow_downgrade)
         with ExitStack() as done:
             with steps.taken_back_on_failure():
                 steps.deploy(source, lambda image: self._request(image, source.image, reference, origin, is_locked))

@@ -31,14 +31,17 @@ class Trust:
     acceptances: Acceptances
     settings: TrustSettings = field(factory=TrustSettings)
 
-    def require_no_downgrade(self, image: Image, reference: ImageReference, current: Deployment | None) -> None:
+    def require_no_downgrade(
+        self, image: Image, reference: ImageReference, current: Deployment | None, *, is_allowed: bool = False
+    ) -> None:
         """Raise DowngradeError for an image that is older than the newest accepted one; only if the guard is on.
 
-        Where nothing was recorded yet, `current` counts, if it follows the same reference.
+        Where nothing was recorded yet, `current` counts, if it follows the same reference. A damaged record is a
+        StateError in any case: it is told before anything changes.
         """
-        if not self.settings.downgrade_guard:
-            return
         newest = self.acceptances.newest(reference) or _running(current, reference)
+        if is_allowed or not self.settings.downgrade_guard:
+            return
         problem = self._problem(image, newest) if newest and newest.digest != image.digest else None
         if problem:
             raise DowngradeError(reference.display, problem)

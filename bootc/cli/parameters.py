@@ -50,6 +50,13 @@ def apply_option(function: Function) -> Function:
     return click.option("--apply", is_flag=True, help="Reboot into the new deployment at once.")(function)
 
 
+def downgrade_option(function: Function) -> Function:
+    """`--allow-downgrade`."""
+    return click.option(
+        "--allow-downgrade", is_flag=True, help="Accept an older image although [trust] downgrade-guard is on."
+    )(function)
+
+
 def retry_option(function: Function) -> Function:
     """`--retry-failed`."""
     return click.option("--retry-failed", is_flag=True, help="Stage an image that failed to boot here before, too.")(

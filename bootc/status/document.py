@@ -22,10 +22,12 @@ def host_document(
     cached_updates: Mapping[DeploymentId, CachedUpdate] | None = None,
     is_read_only: bool = False,
     failures: Sequence[Failure] = (),
+    verdicts: Mapping[DeploymentId, str] | None = None,
 ) -> Document:
     """The document for a system with these deployments, in boot order; none of them: no bootc host."""
     cached = cached_updates or {}
-    return dump_host(Host.of(deployments, cached_updates=cached, is_read_only=is_read_only, failures=failures))
+    host = Host.of(deployments, cached_updates=cached, is_read_only=is_read_only, failures=failures, verdicts=verdicts)
+    return dump_host(host)
 
 
 def to_json(document: Document) -> str:

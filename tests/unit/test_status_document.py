@@ -103,6 +103,13 @@ def test_other_deployments_appear_only_if_there_are_some() -> None:
     assert host_document((BOOTED, other))["status"]["otherDeployments"] == [shown_entry(B, "0", pinned=True)]
 
 
+def test_the_verdict_is_a_field_of_ours_and_appears_only_where_it_is_known() -> None:
+    host = host_document((STAGED, BOOTED), verdicts={BOOTED.id: "signedBy AB (default)"})["status"]
+    assert host["booted"] == shown_entry(A, "1", verdict="signedBy AB (default)")
+    assert host["staged"] == shown_entry(B, "2", downloadOnly=True)
+    assert dump_host(parse_host({**EMPTY, "status": host}))["status"] == host
+
+
 FAILURES = (
     Failure(FailureKind.FINALIZATION, DeploymentId("c.0"), None, None, "no space", "2026-01-01T00:00:00Z"),
     Failure(FailureKind.BOOT, DeploymentId("b.0"), Digest.parse(B), REFERENCE, "no init", "2026-01-02T00:00:00Z"),

@@ -6,9 +6,10 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from bootc.image import Digest, ImageSummary, canonical_json
-from bootc.status import layer_difference, parse_host, printable, size_text, status_text, sysroot_text
+from bootc.image import Digest, ImageReference, ImageSummary, canonical_json
+from bootc.status import Explanation, layer_difference, parse_host, printable, size_text, status_text, sysroot_text
 from tests.unit.status_documents import COMMIT_A, COMMIT_B, A, B, C, document, entry, image, ostree, reference
 
 
@@ -295,12 +296,35 @@ VERBOSE = {
         |      FsVerity: Not Enforced
         """,
     ),
+    "a verdict": (
+        document(booted=entry(image(), ostree=None, verdict="not verified: insecureAcceptAnything (default)")),
+        f"""
+        |● Booted image: reg.example/os:stable
+        |        Digest: {A} (amd64)
+        |       Verdict: not verified: insecureAcceptAnything (default)
+        |   Soft-reboot: no
+        """,
+    ),
 }
 
 
 @pytest.mark.parametrize(("host", "expected"), VERBOSE.values(), ids=VERBOSE)
 def test_verbose_text(host: dict[str, Any], expected: str) -> None:
     assert text_of(host, verbose=True) == lines(expected)
+
+
+def test_how_upgrades_are_fetched_stands_at_the_end_and_steers_no_terminal() -> None:
+    texts = {"Policy": "/etc/containers/policy.json: signedBy (default)", "Credentials": "/etc/\x1b[2J/auth.json"}
+    explanation = Explanation(ImageReference.of("/srv/os", "oci"), texts)
+    host = evolve(parse_host(document(booted=entry(image(), ostree=None))), explanation=explanation)
+    plain, verbose = status_text(host), status_text(host, is_verbose=True)
+    assert "Policy" not in plain
+    assert verbose.split("\n\n")[1].splitlines() == [
+        "  Upgrades from: oci:/srv/os",
+        "         Policy: /etc/containers/policy.json: signedBy (default)",
+        "    Credentials: /etc/\\x1b[2J/auth.json",
+    ]
+    assert sysroot_text(host, is_verbose=True) == verbose
 
 
 def test_plain_text_does_not_mark_a_download() -> None:

@@ -7,8 +7,9 @@ import click
 from bootc.cli import messages, reboot, summary
 from bootc.cli.account import Account
 from bootc.cli.changing import opened, require_running_system
+from bootc.cli.following import anchored
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import TRANSPORTS, apply_option, json_option, progress_options, retry_option
+from bootc.cli.parameters import TRANSPORTS, apply_option, downgrade_option, json_option, progress_options, retry_option
 from bootc.image import ImageReference
 
 
@@ -26,6 +27,7 @@ from bootc.image import ImageReference
 @click.option("--enforce-container-sigpolicy", is_flag=True, help="Refuse a policy.json that accepts unsigned images.")
 @click.option("--retain", is_flag=True, expose_value=False, help="Accepted; refs of an ostree origin are always kept.")
 @click.option("--no-signature-verification", is_flag=True, hidden=True, expose_value=False)
+@downgrade_option
 @retry_option
 @json_option
 @progress_options
@@ -36,6 +38,7 @@ def command(
     transport: str,
     apply: bool,
     enforce_container_sigpolicy: bool,
+    allow_downgrade: bool,
     retry_failed: bool,
     is_json: bool,
     quiet: bool,
@@ -48,11 +51,11 @@ def command(
     """
     require_running_system(options, apply)
     signature = "containerPolicy" if enforce_container_sigpolicy else None
-    reference = ImageReference.of(target, transport, signature).canonical
+    reference = anchored(ImageReference.of(target, transport, signature).canonical)
     account = Account()
     with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         with session.fetcher(reference) as fetcher:
-            update = transaction.switch(fetcher, reference, retry_failed=retry_failed)
+            update = transaction.switch(fetcher, reference, retry_failed=retry_failed, allow_downgrade=allow_downgrade)
         reboot.announce(transaction.machine, update)
     summary.show(summary.update_document(update, account), messages.update_lines(update), is_json=is_json)
     if apply and update.deployment and update.deployment.is_staged:

@@ -9,7 +9,7 @@ from bootc.cli.account import Account
 from bootc.cli.changing import opened, require_running_system
 from bootc.cli.following import followed
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import apply_option, json_option, progress_options, retry_option
+from bootc.cli.parameters import apply_option, downgrade_option, json_option, progress_options, retry_option
 from bootc.errors import UsageError
 from bootc.session import Session
 from bootc.transaction import Transaction
@@ -18,7 +18,7 @@ from bootc.updates import Change, Check, Update
 _CONFLICTS = {
     "--check": ("--apply", "--download-only", "--from-downloaded"),
     "--download-only": ("--apply", "--from-downloaded"),
-    "--from-downloaded": ("--tag", "--retry-failed"),
+    "--from-downloaded": ("--tag", "--retry-failed", "--allow-downgrade"),
 }
 
 
@@ -28,6 +28,7 @@ _CONFLICTS = {
 @click.option("--download-only", is_flag=True, help="Stage, but do not apply at a reboot; see --from-downloaded.")
 @click.option("--from-downloaded", is_flag=True, help="Apply what --download-only staged; needs no network.")
 @click.option("--tag", metavar="TAG", help="Follow this tag of the same repository from now on.")
+@downgrade_option
 @retry_option
 @json_option
 @progress_options
@@ -39,6 +40,7 @@ def command(
     download_only: bool,
     from_downloaded: bool,
     tag: str | None,
+    allow_downgrade: bool,
     retry_failed: bool,
     is_json: bool,
     quiet: bool,
@@ -56,12 +58,13 @@ def command(
         from_downloaded=from_downloaded,
         tag=tag,
         retry_failed=retry_failed,
+        allow_downgrade=allow_downgrade,
     )
     require_running_system(options, apply)
     account = Account()
     with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         if check:
-            checked = _check(session, transaction, tag)
+            checked = _check(session, transaction, tag, allow_downgrade=allow_downgrade)
             shown = summary.check_document(checked, account), messages.check_lines(checked)
             is_reboot_due = False
         else:
@@ -69,7 +72,14 @@ def command(
             update = (
                 transaction.apply_downloaded()
                 if from_downloaded
-                else _upgrade(session, transaction, tag, is_locked=download_only, retry_failed=retry_failed)
+                else _upgrade(
+                    session,
+                    transaction,
+                    tag,
+                    is_locked=download_only,
+                    retry_failed=retry_failed,
+                    allow_downgrade=allow_downgrade,
+                )
             )
             reboot.announce(transaction.machine, update)
             shown = summary.update_document(update, account), said(update)
@@ -87,15 +97,14 @@ def _require_compatible(**given: object) -> None:
                 raise UsageError(f"{option} cannot be used with {other}", "see `bootc upgrade --help`")
 
 
-def _check(session: Session, transaction: Transaction, tag: str | None) -> Check:
+def _check(session: Session, transaction: Transaction, tag: str | None, *, allow_downgrade: bool) -> Check:
     reference = followed(transaction.deployments, tag)
     with session.fetcher(reference) as fetcher:
-        return transaction.check(fetcher, reference)
+        return transaction.check(fetcher, reference, allow_downgrade=allow_downgrade)
 
 
-def _upgrade(
-    session: Session, transaction: Transaction, tag: str | None, *, is_locked: bool, retry_failed: bool
-) -> Update:
+def _upgrade(session: Session, transaction: Transaction, tag: str | None, **how: bool) -> Update:
+    """`how` are the options of `Transaction.upgrade`."""
     reference = followed(transaction.deployments, tag)
     with session.fetcher(reference) as fetcher:
-        return transaction.upgrade(fetcher, reference, is_locked=is_locked, retry_failed=retry_failed)
+        return transaction.upgrade(fetcher, reference, **how)
