@@ -1,12 +1,25 @@
-"""Which image reference an upgrade follows."""
+"""Which image reference an upgrade follows, and as what a new one is recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import evolve
 
 from bootc.deployment import Deployment, Slots
 from bootc.errors import DeploymentError
 from bootc.image import ImageReference
+
+_IN_FILES = ("oci", "oci-archive", "docker-archive", "dir")
+
+
+def anchored(reference: ImageReference) -> ImageReference:
+    """A reference to files by their absolute path: upgrades run in other directories than the command that names it."""
+    if reference.transport not in _IN_FILES:
+        return reference
+    path, colon, rest = (reference.name, "", "") if reference.transport == "dir" else reference.name.partition(":")
+    return evolve(reference, name=f"{Path(path).absolute()}{colon}{rest}")
 
 
 def followed(deployments: Sequence[Deployment], tag: str | None = None) -> ImageReference:
