@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from bootc.ahead import Ahead
@@ -16,6 +16,7 @@ from bootc.errors import IntegrityError, NoSpaceError
 from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
+from bootc.partial import PartialDownload, PartialPulls
 from bootc.spool import CHUNK, Download, missing, prepare
 from bootc.spoolfile import Hash
 from bootc.storage import LayerStreams
@@ -40,15 +41,21 @@ class FetchedLayers(LayerStreams):
         report: Report,
         check_cancelled: Callable[[], None],
         parallel: int = 4,
+        partial: PartialPulls | None = None,
     ) -> None:
         self._source, self._spool, self._report, self._check_cancelled = source, spool, report, check_cancelled
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="fetch")
-        blobs = {} if source.is_local else {layer.blob.digest: layer.blob for layer in needed}
-        self._downloads = {digest: Download(source, blob, spool, report, self._stop) for digest, blob in blobs.items()}
-        self._used: list[Download] = []
+        self._partial, self._needed = partial, () if source.is_local else needed
+        self._downloads: dict[Digest, Download | PartialDownload] = {}
+        self._used: list[Download | PartialDownload] = []
+        self._resources = ExitStack()
 
     def __enter__(self) -> FetchedLayers:
+        self._downloads = {layer.blob.digest: self._download(layer.blob, self._report) for layer in self._needed}
+        if self._partial and self._needed:
+            arguments = (self._source, self._needed, self._spool, self._report, self._stop, self._download)
+            self._downloads |= self._resources.enter_context(self._partial.downloads(*arguments))
         if self._downloads:
             prepare(self._spool, [download.blob for download in self._downloads.values()])
         for download in self._downloads.values():
@@ -58,6 +65,7 @@ class FetchedLayers(LayerStreams):
     def __exit__(self, kind: object, *rest: object) -> None:
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._resources.close()
         if kind is None:
             self._forget_used()
         elif isinstance(kind, type) and issubclass(kind, NoSpaceError):
@@ -73,20 +81,36 @@ class FetchedLayers(LayerStreams):
         self._forget_used()
         name = f"{self._source.image.reference}: layer {layer.descriptor.digest.short}"
         ahead = Ahead(self._check_cancelled)
-        with self._compressed(layer, ahead.check) as blob:
-            content = _Digested(decompressed(blob, name), layer.diff_id.algorithm, ahead.check)
+        download = self._downloads.get(layer.blob.digest)
+        with self._tar(layer, name, ahead.check) as tar:
+            content = _Digested(tar, layer.diff_id.algorithm, ahead.check)
             with ahead.reading(content) if _is_large(layer.blob) else nullcontext(content) as stream:
                 yield stream
                 _drain(stream)
-            content.require(layer.diff_id, name)
-        download = self._downloads.get(layer.blob.digest)
+            with self._partial.proving(layer, download) if self._partial else nullcontext():
+                content.require(layer.diff_id, name)
+        if self._partial:
+            self._partial.keep(self._source, layer, download, self._spool)
         if download:
             self._used.append(download)
 
+    def _download(self, blob: Descriptor, report: Report) -> Download:
+        return Download(self._source, blob, self._spool, report, self._stop)
+
     @contextmanager
-    def _compressed(self, layer: Layer, check: Callable[[], None]) -> Iterator[Readable]:
-        """The blob's own bytes; leaving it without an error means that they were verified to the last."""
+    def _tar(self, layer: Layer, name: str, check: Callable[[], None]) -> Iterator[Readable]:
+        """The layer, decompressed; `name` is for errors."""
         download = self._downloads.get(layer.blob.digest)
+        if isinstance(download, PartialDownload):
+            with download.tar(name, check) as tar:
+                yield tar
+            return
+        with self._compressed(layer, download, check) as blob:
+            yield decompressed(blob, name)
+
+    @contextmanager
+    def _compressed(self, layer: Layer, download: Download | None, check: Callable[[], None]) -> Iterator[Readable]:
+        """The blob's own bytes; leaving it without an error means that they were verified to the last."""
         if download:
             with download.reader(check) as reader:
                 yield reader

@@ -8,6 +8,7 @@ of any other. Whatever fails on the way leads to the whole blob (`joined`, `down
 
 from __future__ import annotations
 
+from bootc.partial.download import PartialDownload
 from bootc.partial.known import Known, Nothing
 from bootc.partial.local import LocalContents, local_contents
 from bootc.partial.prediction import LayerPrediction, Method, Prediction, contents_of, predict
@@ -20,6 +21,7 @@ __all__ = [
     "LocalContents",
     "Method",
     "Nothing",
+    "PartialDownload",
     "PartialPulls",
     "Prediction",
     "Rule",

@@ -66,6 +66,7 @@ class PartialDownload:
         self, around: Surroundings, layer: Layer, location: TableLocation, new_whole: Callable[[Report], Whole]
     ) -> None:
         self._around, self._layer, self._location = around, layer, location
+        self.blob = layer.blob
         self._whole = new_whole(self._report_whole)
         self._transfer: Transfer | None = None
         self._is_planned = self._is_begun = False

@@ -62,26 +62,26 @@ class PartialPulls:
                     download.close()
 
     @contextmanager
-    def proving(self, layer: Layer, download: PartialDownload | None) -> Iterator[None]:
+    def proving(self, layer: Layer, download: object) -> Iterator[None]:
         """Where the digest of a layer's tar is compared. A wrong one of what was put together here is no failure of the
         image: RebuiltLayerError asks for another import, in which this layer comes whole."""
         try:
             yield
         except IntegrityError as error:
-            if download is None or not download.is_rebuilt:
+            if not (isinstance(download, PartialDownload) and download.is_rebuilt):
                 raise
             self.refused.add(layer.diff_id)
             raise RebuiltLayerError(error.reference) from error
 
-    def keep(self, source: Source, layer: Layer, download: PartialDownload | None, spool: Path) -> None:
+    def keep(self, source: Source, layer: Layer, download: object, spool: Path) -> None:
         """Remember what a layer holds, after its tar proved right. Failures cost the next update bytes, no more."""
         with suppress(BootcError, OSError, Unusable):
-            if download is not None and download.record is not None:
+            if isinstance(download, PartialDownload) and download.record is not None:
                 self.contents.write(layer.diff_id, download.record)
             elif source.is_local:
                 self._keep_local(source, layer)
             else:
-                self._keep_spooled(layer, spool / layer.blob.digest.hex)
+                self._keep_spooled(layer, spool)
 
     def _download(
         self, around: Surroundings, layer: Layer, new_whole: Callable[[Descriptor, Report], Whole]
@@ -91,11 +91,11 @@ class PartialPulls:
             return None
         return layer.blob.digest, PartialDownload(around, layer, location, lambda report: new_whole(layer.blob, report))
 
-    def _keep_spooled(self, layer: Layer, path: Path) -> None:
+    def _keep_spooled(self, layer: Layer, spool: Path) -> None:
         location = locate(layer)
         if location is None:
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open_blob(spool, layer.blob.digest)
         try:
             record = record_whole(Table(location, lambda offset, size: os.pread(descriptor, size, offset)))
         finally:
@@ -113,3 +113,11 @@ class PartialPulls:
                 return stream.read(size) if size else b""
 
         self.contents.write(layer.diff_id, record_whole(Table(location, read_at)))
+
+
+def _open_blob(spool: Path, digest: Digest) -> int:
+    """A verified blob in the spool: its download is about to give it its last name."""
+    for name in (digest.hex, f"{digest.hex}.partial"):
+        with suppress(FileNotFoundError):
+            return os.open(spool / name, os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(spool / digest.hex, os.O_RDONLY | os.O_CLOEXEC)
