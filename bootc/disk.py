@@ -20,7 +20,7 @@ from bootc import blockdev
 from bootc.blockdev import EspLocation, Partition, PartitionTable
 from bootc.deployment import KernelArguments
 from bootc.disk_target import require_fit
-from bootc.durable import explain
+from bootc.durable import explain, flush
 from bootc.errors import HostError, MissingProgramError
 from bootc.machine import Command, Filesystem, Firmware
 from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE, Platform, current
@@ -102,7 +102,7 @@ def prepare(
             )
             finish(mount_at)
     if is_file:
-        _flush(target)
+        flush(target, os.O_RDWR)
 
 
 def firmware(platform: Platform | None = None) -> frozenset[Firmware]:
@@ -245,11 +245,3 @@ def finish(root: Path) -> None:
     Command(("mount", "-o", "remount,ro", str(root)), "make the root filesystem read-only").run()
     Command(("fsfreeze", "-f", str(root)), "write the journal back").run()
     Command(("fsfreeze", "-u", str(root)), "write the journal back").run()
-
-
-def _flush(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
 
-from bootc.durable import TEMPORARY, DirectoryVolume, Observer, Step, Volume
+from bootc.durable import TEMPORARY, DirectoryVolume, Observer, Step, Volume, flush
 from bootc.errors import BootcError, FileSystemError, NoSpaceError, ProgramError
 from bootc.machine import Command, Outcome
 
@@ -131,7 +131,7 @@ class MtoolsVolume(Volume):
 
     def sync(self) -> None:
         self._step("syncfs", _ROOT)
-        self._flush()
+        flush(self.device, os.O_RDWR)
 
     def free(self) -> int:
         found = _FREE.search(self._run("mdir", _spelled(_ROOT)).text + "\n")
@@ -176,14 +176,7 @@ class MtoolsVolume(Volume):
 
     def _sync(self, path: PurePosixPath) -> None:
         self._step("fsync", path)
-        self._flush()
-
-    def _flush(self) -> None:
-        descriptor = os.open(self.device, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(self.device, os.O_RDWR)
 
     def _step(self, name: str, *paths: PurePosixPath, data: bytes | None = None) -> None:
         if self._observer:

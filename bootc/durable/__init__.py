@@ -6,6 +6,6 @@ the volume's root and never leave it by their spelling; the directories between 
 """
 
 from bootc.durable.directory import DirectoryVolume
-from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain
+from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain, flush
 
-__all__ = ["TEMPORARY", "DirectoryVolume", "Observer", "Step", "Volume", "explain"]
+__all__ = ["TEMPORARY", "DirectoryVolume", "Observer", "Step", "Volume", "explain", "flush"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain
+from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain, flush
 from bootc.errors import FileSystemError
 
 
@@ -193,11 +193,7 @@ class DirectoryVolume(Volume):
 
     def _sync_directory(self, path: PurePosixPath) -> None:
         self._step("fsync", path)
-        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(self.path(path), os.O_DIRECTORY)
 
     def _lstat(self, path: PurePosixPath) -> os.stat_result | None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from attrs import frozen
@@ -110,6 +111,15 @@ class Volume(ABC):
             found.append(path)
             path = path.parent
         return tuple(reversed(found))
+
+
+def flush(path: Path, mode: int = os.O_RDONLY) -> None:
+    """All that was written to a file, a directory or a device reaches the disk; it is opened in this mode for that."""
+    descriptor = os.open(path, mode | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def explain(error: OSError, path: str) -> BootcError:
