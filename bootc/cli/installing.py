@@ -12,8 +12,9 @@ import click
 from attrs import evolve
 
 from bootc import host, platform
+from bootc.cli.following import anchored
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import TRANSPORTS
+from bootc.cli.parameters import TRANSPORTS, authfile_option
 from bootc.cli.progress import listening
 from bootc.cli.terminal import out_lines
 from bootc.container import running_container
@@ -41,12 +42,7 @@ _OPTIONS = (
         help="Upgrades refuse a policy.json that accepts unsigned images.",
     ),
     click.option("--run-fetch-check", is_flag=True, help="First see whether the image for upgrades can be fetched."),
-    click.option(
-        "--authfile",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        metavar="FILE",
-        help="Credentials for registries (containers-auth.json(5)); default: $REGISTRY_AUTH_FILE.",
-    ),
+    authfile_option,
     click.option("--karg", "kargs", multiple=True, metavar="ARG", help="Add a kernel argument; may be repeated."),
     click.option(
         "--karg-delete", "karg_deletes", multiple=True, metavar="KEY[=VALUE]", help="Remove kernel arguments first."
@@ -122,8 +118,8 @@ def _chosen(options: GlobalOptions, values: dict[str, Any]) -> InstallOptions:
     source, target = values.pop("source_imgref"), values.pop("target_imgref")
     transport, keys = values.pop("target_transport"), values.pop("root_ssh_authorized_keys")
     return InstallOptions(
-        source=ImageReference.parse(source) if source else None,
-        target=ImageReference.of(target, transport) if target else None,
+        source=anchored(ImageReference.parse(source)) if source else None,
+        target=anchored(ImageReference.of(target, transport)) if target else None,
         stateroot=values.pop("stateroot"),
         arguments=values.pop("kargs"),
         deleted_arguments=values.pop("karg_deletes"),

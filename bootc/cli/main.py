@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "status": LazyCommand("bootc.cli.commands.status", "Show what is booted, staged and kept."),
     "install": LazyCommand("bootc.cli.commands.install", "Install an image to a disk or a filesystem."),
+    "image": LazyCommand("bootc.cli.commands.image", "Look at images, wherever they are."),
     "config": LazyCommand("bootc.cli.commands.config", "Show the configuration and where each value comes from."),
     "plugins": LazyCommand("bootc.cli.commands.plugins", "List plugins, what they can do, and which failed to load."),
     "completion": LazyCommand("bootc.cli.commands.completion", "Print the completion script for a shell."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -43,6 +44,16 @@ def json_option(function: Function) -> Function:
     """`--json`."""
     text = "Print one JSON object instead: what changed, and what it cost."
     return click.option("--json", "is_json", is_flag=True, help=text)(function)
+
+
+def authfile_option(function: Function) -> Function:
+    """`--authfile`."""
+    return click.option(
+        "--authfile",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Credentials for registries (containers-auth.json(5)); default: $REGISTRY_AUTH_FILE.",
+    )(function)
 
 
 def apply_option(function: Function) -> Function:

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from bootc.cli import reboot
-from bootc.cli.following import followed
+from bootc.cli.following import anchored, followed
 from bootc.cli.messages import check_lines, downloaded_lines, rollback_lines, update_lines
 from bootc.deployment import BootEntry, Deployment, DeploymentId, KernelArguments, Slots
 from bootc.durable import DirectoryVolume
@@ -218,6 +218,26 @@ def test_nothing_to_follow(deployments: tuple[Deployment, ...], tag: str | None,
     with pytest.raises(DeploymentError) as caught:
         followed(deployments, tag)
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "recorded"),
+    [
+        ("docker://reg.example/os:1", "docker://reg.example/os:1"),
+        ("containers-storage:localhost/os:1", "containers-storage:localhost/os:1"),
+        ("oci:os", "oci:{here}/os"),
+        ("oci:os:stable", "oci:{here}/os:stable"),
+        ("oci-archive:usb/os.tar:stable:x", "oci-archive:{here}/usb/os.tar:stable:x"),
+        ("docker-archive:os.tar:localhost/os:1", "docker-archive:{here}/os.tar:localhost/os:1"),
+        ("dir:a:b", "dir:{here}/a:b"),
+        ("oci:/media/usb/os:stable", "oci:/media/usb/os:stable"),
+    ],
+)
+def test_files_are_followed_by_their_whole_path(
+    text: str, recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(anchored(ImageReference.parse(text))) == recorded.format(here=tmp_path)
 
 
 # ---------------------------------------------------------------- /run/reboot-required

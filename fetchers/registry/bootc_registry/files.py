@@ -10,6 +10,8 @@ from pathlib import Path
 from bootc.errors import FetchError, IntegrityError, NotFoundError, ProtocolError
 from bootc_registry.tar_index import Extent, index_tar
 
+_MEDIUM_HINT = "mount the medium that it is on, or follow another image with `bootc switch`"
+
 _CHUNK = 1 << 20
 
 
@@ -132,5 +134,5 @@ def _whole(descriptor: int, path: str, source: str) -> FileReader:
 
 def _explained(error: OSError, path: str, source: str) -> FetchError:
     if isinstance(error, FileNotFoundError):
-        return NotFoundError(source, f"{path} does not exist")
+        return NotFoundError(source, f"{path} does not exist", _MEDIUM_HINT)
     return ProtocolError(source, f"{path} cannot be used: {(error.strerror or 'unknown error').lower()}")

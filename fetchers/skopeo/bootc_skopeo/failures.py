@@ -46,6 +46,7 @@ _HINTS: dict[type[FetchError], str] = {
     AuthenticationError: "put credentials into /etc/ostree/auth.json",
     NetworkError: "check the network and the name of the registry, then try again",
 }
+_MEDIUM_HINT = "mount the medium that it is on, or follow another image with `bootc switch`"
 _HOPELESS = re.compile(r"x509|server gave HTTP|no such host|docker daemon", re.IGNORECASE)
 
 
@@ -54,7 +55,8 @@ def failure(reference: str, text: str, code: str = "") -> FetchError:
     problem = one_line(text)
     kinds = (kind for kind, pattern in _KINDS if re.search(pattern, problem, re.IGNORECASE))
     kind = next(kinds, NetworkError if code == "retryable" else FetchError)
-    return kind(reference, problem, _HINTS.get(kind))
+    is_file_missing = kind is NotFoundError and "no such file or directory" in problem
+    return kind(reference, problem, _MEDIUM_HINT if is_file_missing else _HINTS.get(kind))
 
 
 def is_transient(error: FetchError) -> bool:
