@@ -24,6 +24,7 @@ from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
 from bootc.host import Lock, Signals, is_booted, locate
 from bootc.image import Image, ImageReference
 from bootc.machine import Firmware, Machine
+from bootc.partial import InstalledContents, Rule
 from bootc.plugins import Plugins
 from bootc.state import State, System, find_system
 from bootc.steps import Steps
@@ -195,25 +196,44 @@ class Session:
     ) -> Steps:
         state = State.of(machine)
         directory = machine.sysroot.path(state.spool)
+        backend = self._open_backend(machine, plugin)
+        present = InstalledContents(state.contents, backend, self._rule())
         return Steps(
             context=self._context(machine),
-            backend=self._open_backend(machine, plugin),
+            backend=backend,
             bootloader=self._open_bootloader(machine, bootloader),
             hooks=self.plugins.hooks(self.report),
             references=state.references,
             platform=platform.current(),
-            open_streams=lambda source, store: self._streams(source, store, directory),
+            open_streams=lambda source, store: self._streams(source, store, directory, present),
+            predict=present.predict,
             shielded=self.signals.shielded,
-            prune_spool=lambda: spool.prune(directory, SPOOL_AGE),
+            prune_spool=lambda: self._prune(directory, present),
             tries=tries,
             trust=Trust(state.acceptances, self.config.trust),
         )
 
-    def _streams(self, source: Source, store: ImageStore, directory: Path) -> FetchedLayers:
-        missing = store.missing(source.image)
-        return FetchedLayers(
-            source, missing, directory, self.report, self.signals.check_cancelled, self.config.settings.parallel
-        )
+    @contextmanager
+    def _streams(
+        self, source: Source, store: ImageStore, directory: Path, present: InstalledContents
+    ) -> Iterator[FetchedLayers]:
+        needed, parallel = store.missing(source.image), self.config.settings.parallel
+        check_cancelled = self.signals.check_cancelled
+        with (
+            present.pulls() as pulls,
+            FetchedLayers(source, needed, directory, self.report, check_cancelled, parallel, pulls) as streams,
+        ):
+            yield streams
+
+    def _prune(self, directory: Path, present: InstalledContents) -> int:
+        present.prune()
+        return spool.prune(directory, SPOOL_AGE)
+
+    def _rule(self) -> Rule:
+        """When to pull in parts."""
+        fetch = self.config.fetch
+        speed = fetch.speed * 1e6 / 8
+        return Rule(fetch.partial, fetch.request_time, speed, self.config.settings.parallel)
 
     def _bootloader(self, machine: Machine, system: System | None) -> BootloaderPlugin[Any]:
         name = self.selection.bootloader or (system.bootloader if system else self.config.settings.bootloader)

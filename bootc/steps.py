@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from bootc import bootable
 from bootc.bootloader import Bootloader
 from bootc.deployment import BootMenu, Deployment, DeploymentId, Slots
-from bootc.errors import BootcError, EtcConflictError, ImageError, NoSpaceError
+from bootc.errors import BootcError, EtcConflictError, ImageError, NoSpaceError, RebuiltLayerError
 from bootc.events import FetchPlanned, Milestone, MilestoneKind, Notice, Phase, PhaseFinished, PhaseStarted
 from bootc.fetcher import Source
 from bootc.hookspec import Context, ImageView
@@ -162,8 +162,10 @@ class Steps:
         found = store.find(image)
         if found:
             return found
-        with self.phase(Phase.IMPORT, str(image.reference)), self.open_streams(source, store) as streams:
-            return store.import_image(image, streams)
+        with self.phase(Phase.IMPORT, str(image.reference)):
+            while True:  # Each time one layer more comes whole.
+                with suppress(RebuiltLayerError), self.open_streams(source, store) as streams:
+                    return store.import_image(image, streams)
 
     def _require_accepted(self, view: ImageView) -> None:
         for finding in self.hooks.check_image(view):

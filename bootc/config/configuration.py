@@ -24,7 +24,7 @@ DEFAULT = "default"
 HIDDEN = "(hidden)"
 
 _PLUGIN_TABLES = {"backends": "backend", "fetchers": "fetcher", "bootloaders": "bootloader"}
-_TABLES = ("bootc", "install", "trust", *_PLUGIN_TABLES)
+_TABLES = ("bootc", "fetch", "install", "trust", *_PLUGIN_TABLES)
 
 Options_co = TypeVar("Options_co", covariant=True)
 
@@ -57,6 +57,18 @@ class Settings:
     """layers that are fetched at once"""
     tries: int = field(default=3, validator=[validators.ge(0), validators.le(9)])
     """how often a new deployment may fail to boot before the machine falls back; 0: boots are not counted"""
+
+
+@frozen
+class FetchSettings:
+    """`[fetch]`: when layers are pulled in parts (zstd:chunked), and what the link is taken for in that decision."""
+
+    partial: Literal["auto", "always", "never"] = "auto"
+    """auto: where it takes less time; always: where it takes fewer bytes"""
+    request_time: float = field(default=0.04, validator=validators.ge(0))
+    """seconds that a request takes besides its bytes"""
+    speed: float = field(default=50.0, validator=validators.gt(0))
+    """Mbit/s of all connections together"""
 
 
 @frozen
@@ -94,6 +106,7 @@ class Config:
 
     table: Table
     settings: Settings
+    fetch: FetchSettings
     trust: TrustSettings
     install: InstallSettings
     warnings: tuple[str, ...] = ()
@@ -150,6 +163,7 @@ class Config:
 def _defaults(plugins: Iterable[Configurable[object]]) -> dict[KeyPath, object]:
     found = {
         **defaults(Settings, ("bootc",)),
+        **defaults(FetchSettings, ("fetch",)),
         **defaults(TrustSettings, ("trust",)),
         **defaults(InstallSettings, ("install",)),
     }
@@ -169,7 +183,7 @@ def _read_files(root: Path) -> list[Table]:
     return [read(path) for path in paths]
 
 
-def _check(table: Table) -> tuple[Settings, TrustSettings, InstallSettings]:
+def _check(table: Table) -> tuple[Settings, FetchSettings, TrustSettings, InstallSettings]:
     for key, entry in table.entries.items():
         if key not in _TABLES:
             raise ConfigError(entry.source, dotted((key,)), "unknown table", f"known: {', '.join(_TABLES)}")
@@ -178,6 +192,7 @@ def _check(table: Table) -> tuple[Settings, TrustSettings, InstallSettings]:
             table.table(name, key)
     return (
         convert(Settings, table.table("bootc"), ("bootc",)),
+        convert(FetchSettings, table.table("fetch"), ("fetch",)),
         convert(TrustSettings, table.table("trust"), ("trust",)),
         convert(InstallSettings, table.table("install"), ("install",)),
     )

@@ -9,6 +9,7 @@ of any other. Whatever fails on the way leads to the whole blob (`joined`, `down
 from __future__ import annotations
 
 from bootc.partial.download import PartialDownload
+from bootc.partial.installed import InstalledContents
 from bootc.partial.known import Known, Nothing
 from bootc.partial.local import LocalContents, local_contents
 from bootc.partial.prediction import LayerPrediction, Method, Prediction, contents_of, predict
@@ -16,6 +17,7 @@ from bootc.partial.pulls import PartialPulls
 from bootc.partial.rule import Rule
 
 __all__ = [
+    "InstalledContents",
     "Known",
     "LayerPrediction",
     "LocalContents",

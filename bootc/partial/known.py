@@ -8,6 +8,11 @@ from abc import ABC, abstractmethod
 class Known(ABC):
     """What is here, or is assumed to be here. Digests are 32 bytes of SHA-256."""
 
+    @property
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether nothing is here, so that no question need be asked."""
+
     @abstractmethod
     def has_content(self, digest: bytes, size: int) -> bool:
         """Whether a present file has this content, or a part of one that a chunk is cut from."""
@@ -19,6 +24,8 @@ class Known(ABC):
 
 class Nothing(Known):
     """Where nothing is here yet."""
+
+    is_empty = True
 
     def has_content(self, digest: bytes, size: int) -> bool:
         return False

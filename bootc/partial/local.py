@@ -43,7 +43,6 @@ class LocalContents(Known):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known of any layer."""
         return not self._donors
 
     def has_content(self, digest: bytes, size: int) -> bool:

@@ -98,6 +98,10 @@ class _Listed(Known):
         elif piece.key:
             self._keys.add(piece.key)
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._digests
+
     def has_content(self, digest: bytes, size: int) -> bool:
         return digest in self._digests
 
@@ -117,7 +121,7 @@ def _table(source: Source, layer: Layer) -> Iterator[Table]:
 def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerPrediction:
     digest, size = layer.descriptor.digest, layer.blob.size or 0
     try:
-        if rule.mode == "never" or source.is_local:
+        if source.is_local or known.is_empty or rule.mode == "never":
             raise Unusable("parts are not wanted")
         with _table(source, layer) as table:
             spans = plan(table.pieces(), known, rule).spans

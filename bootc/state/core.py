@@ -11,6 +11,8 @@ from bootc.machine import Machine
 from bootc.state import system as systems
 from bootc.state.acceptances import Acceptances
 from bootc.state.boots import Boots
+from bootc.state.contents import DIRECTORY as CONTENTS
+from bootc.state.contents import Contents
 from bootc.state.references import References
 from bootc.state.system import System
 
@@ -56,6 +58,11 @@ class State:
     def boots(self) -> Boots:
         """What has yet to prove that it boots, and what failed to."""
         return Boots(self.sysroot, self.directory, self.check_writable)
+
+    @property
+    def contents(self) -> Contents:
+        """Where contents of layers lie in the trees of images."""
+        return Contents(self.sysroot, self.directory / CONTENTS, self.check_writable)
 
     @property
     def spool(self) -> PurePosixPath:
