@@ -67,6 +67,7 @@ def image_of(
                     "mediaType": layer.descriptor.media_type,
                     "digest": str(layer.descriptor.digest),
                     "size": layer.descriptor.size,
+                    **({"annotations": dict(layer.descriptor.annotations)} if layer.descriptor.annotations else {}),
                 }
                 for layer in layers
             ],

@@ -58,9 +58,16 @@ class RegistryServer:
     """
 
     def __init__(
-        self, folder: Path, *, port: int = 0, htpasswd: str | None = None, certificate: Certificate | None = None
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        htpasswd: str | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.folder = folder
+        self.host = host
         self.port = port
         self.certificate = certificate
         self._htpasswd = htpasswd
@@ -71,7 +78,7 @@ class RegistryServer:
     @property
     def address(self) -> str:
         """`HOST:PORT`, as it stands in front of an image's name."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def access_log(self) -> Path:
@@ -167,7 +174,7 @@ class RegistryServer:
 def make_certificate(folder: Path) -> Certificate:
     """A fresh certificate for loopback under all its names, and for the host as QEMU's guests see it."""
     made = Certificate(folder / "server.crt", folder / "server.key")
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:10.0.2.2"
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.0.2.2"
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
     command = [
         "openssl",

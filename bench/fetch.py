@@ -1,0 +1,200 @@
+"""Fetching: our registry fetcher against `skopeo copy` and `podman pull`, on loopback and on a slow link, in turns.
+
+usage: bench/fetch.py [--rounds N] [--slow-rounds N] [--size MIB] [--rate MBIT] [--delay MS]
+as root; 1 if a limit is passed
+
+Every program is a process of its own and begins with nothing; ours decompresses and compares diffIDs besides. Then:
+what is fetched again after cuts, and what a check costs that finds nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.fetch_image import add_images, choose
+from bench.link import FAR, Link, move_to_own_network, slow_link
+from bench.proxy import CountingProxy
+from bootc.image import Image
+from tests.integration.main_job import Registry, host_on_disk
+from tests.integration.sysroots import Layout
+from tests.servers import RegistryServer
+
+JOB = Path(__file__).with_name("fetch_job.py")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+MIB = 1 << 20
+PACE = 40e6
+"""bytes per second while connections are cut: the client keeps up, so nothing is on its way unseen"""
+LARGEST_CHUNK = 1 * MIB
+"""of what is fetched at once"""
+
+
+@define
+class Targets:
+    """What was wanted and what came out."""
+
+    missed: list[str] = field(factory=list)
+
+    def check(self, name: str, value: float, limit: float, unit: str = "") -> None:
+        """One line."""
+        verdict = "ok" if value <= limit else "MISSED"
+        print(f"  {name}: {value:.3g}{unit}, limit {limit:.3g}{unit}: {verdict}", flush=True)
+        if value > limit:
+            self.missed.append(name)
+
+
+@frozen
+class Programs:
+    """The rivals. Each gets the image into an empty folder."""
+
+    reference: str
+
+    def all(self) -> Mapping[str, Callable[[Path], list[str]]]:
+        """Name and command line."""
+        return {
+            "plain GETs": lambda work: [sys.executable, str(JOB), self.reference, str(work), "plain"],
+            "registry fetcher": lambda work: [sys.executable, str(JOB), self.reference, str(work)],
+            "skopeo copy": self.skopeo,
+            "podman pull": self.podman,
+        }
+
+    def skopeo(self, work: Path) -> list[str]:
+        """To an OCI layout: blobs are verified, not unpacked."""
+        command = ["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false"]
+        return [*command, self.reference, f"oci:{work}/layout:x"]
+
+    def podman(self, work: Path) -> list[str]:
+        """To an overlay store: unpacked, too."""
+        store = ["--root", str(work / "root"), "--runroot", str(work / "run"), "--storage-driver", "overlay"]
+        return ["podman", *store, "pull", "-q", "--tls-verify=false", self.reference]
+
+
+def run(argv: Sequence[str]) -> float:
+    """Seconds that a program took; it must succeed."""
+    started = time.perf_counter()
+    done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - started
+
+
+def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[str, float]:
+    """Medians."""
+    programs = Programs(reference).all()
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, command in programs.items():
+            work = folder / "work"
+            work.mkdir()
+            argv = command(work)
+            times[name].append(run(link.argv(*argv) if link else argv))
+            with suppress(subprocess.CalledProcessError):  # podman binds its store to itself
+                subprocess.run(["umount", work / "root/overlay"], check=True, stderr=subprocess.DEVNULL)
+            shutil.rmtree(work)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        spread = f"({min(values):.2f}..{max(values):.2f})"
+        print(f"  {name:18} {medians[name]:7.2f} s {spread:16} {medians[name] / medians['skopeo copy']:5.2f} x skopeo")
+    return medians
+
+
+def cuts(folder: Path, server: RegistryServer, rounds: int, targets: Targets) -> None:
+    """What is fetched again: counted is all that went to the client, less what goes to one that is never cut."""
+    chance = random.Random()
+    with CountingProxy(server.address, PACE) as proxy:
+        argv = [sys.executable, str(JOB), f"docker://{proxy.address}/bench:gzip"]
+        run([*argv, str(folder / "whole")])
+        whole = proxy.down
+        for name, step in {"connections reset": _reset, "kill -9": _killed}.items():
+            again = []
+            for number in range(rounds):
+                before, work = proxy.down, folder / f"{name}{number}"
+                step(proxy, [*argv, str(work)], before + chance.randrange(whole // 20, whole))
+                again.append(proxy.down - before - whole)
+                shutil.rmtree(work)
+            told = ", ".join(f"{size / MIB:.2f}" for size in sorted(again))
+            print(f"  {name}: fetched again, MiB: {told}")
+            targets.check(f"{name}, the worst", max(again) / MIB, (LARGEST_CHUNK + MIB) / MIB, " MiB")
+
+
+def _reset(proxy: CountingProxy, argv: Sequence[str], at: int) -> None:
+    proxy.cut_at(at)
+    run(argv)
+
+
+def _killed(proxy: CountingProxy, argv: Sequence[str], at: int) -> None:
+    process = subprocess.Popen(argv, env=ENVIRONMENT)
+    proxy.cut_at(at, process.kill)
+    process.wait()
+    run(argv)
+
+
+def check_for_nothing(folder: Path, server: RegistryServer, targets: Targets) -> None:
+    """`upgrade --check` on an installed system."""
+    Registry(server, Layout(folder / "os")).publish("1")
+    with CountingProxy(server.address) as proxy, host_on_disk(folder / "host", proxy.address) as host:
+        host.install(f"docker://{proxy.address}/os:latest")
+        before = (proxy.requests, proxy.up, proxy.down)
+        host.do("upgrade", "--check")
+        requests, up, down = (
+            now - then for now, then in zip((proxy.requests, proxy.up, proxy.down), before, strict=True)
+        )
+    targets.check("requests", requests, 1)
+    targets.check("sent", up, 1024, " bytes")
+    targets.check("received", down, 1024, " bytes")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=5, help="on loopback, and cuts of each kind")
+    parser.add_argument("--slow-rounds", type=int, default=2, help="on the slow link")
+    parser.add_argument("--size", type=int, default=200, help="of the image's content, in MiB")
+    parser.add_argument("--rate", type=float, default=50, help="of the slow link, in Mbit/s")
+    parser.add_argument("--delay", type=float, default=40, help="of the slow link, there and back, in ms")
+    given = parser.parse_args(arguments)
+    move_to_own_network()
+    targets = Targets()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bootc-bench-", dir="/var/tmp")))
+        layout = Layout(folder / "layout")
+        images = add_images(layout, choose(given.size * MIB))
+        server = stack.enter_context(RegistryServer(folder / "registry", host=FAR))
+        for tag in images:
+            server.push(layout.folder, tag, f"bench:{tag}")
+        reference = f"docker://{server.address}/bench:gzip"
+        print(f"image: {len(images['gzip'].layers)} layers, {_size(images['gzip']) / 1e6:.0f} MB as gzip; on loopback:")
+        fast = race(folder, reference, given.rounds, None)
+        targets.check("registry / skopeo", fast["registry fetcher"] / fast["skopeo copy"], 0.7)
+        link = stack.enter_context(slow_link(given.rate * 1e6, given.delay / 2000))
+        print(f"{link}; the bytes alone take {_size(images['gzip']) * 8 / link.rate:.2f} s:")
+        slow = race(folder, reference, given.slow_rounds, link)
+        for rival in ("skopeo copy", "podman pull"):
+            targets.check(f"registry / {rival}", slow["registry fetcher"] / slow[rival], 1.0)
+        print("cut at random moments, on loopback:")
+        cuts(folder, server, given.rounds, targets)
+        print("a check that finds nothing new:")
+        check_for_nothing(folder, server, targets)
+    print("load average: " + ", ".join(f"{load:.1f}" for load in os.getloadavg()))
+    return int(bool(targets.missed))
+
+
+def _size(image: Image) -> int:
+    return sum(layer.blob.size or 0 for layer in image.layers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
