@@ -9,8 +9,8 @@ from bootc.fetcher import Readable
 from bootc.partial.entries import Unusable
 
 CHUNK = 256 << 10
-_WINDOW = 16 << 20
-"""bytes; containers/storage uses at most half of it"""
+_WINDOW = 32 << 20
+"""bytes; containers/storage compresses tables with as much"""
 
 
 class Section:
