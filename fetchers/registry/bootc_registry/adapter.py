@@ -9,6 +9,8 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InsecureRequestWarning
 
+from bootc_registry.punctual import POOLS
+
 
 class ContextAdapter(HTTPAdapter):
     """Connections that trust what `context` says, and nothing that comes with a Python package."""
@@ -22,10 +24,13 @@ class ContextAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As requests does, with the context."""
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """As requests does, with the context for what is behind the proxy."""
-        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
+        manager: Any = super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Leave the context as it is: requests would add the authorities of the package certifi."""
