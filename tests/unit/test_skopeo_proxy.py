@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from attrs import define, field
 from bootc_containers.places import Places
-from bootc_skopeo import proxy
 from bootc_skopeo.fetcher import SkopeoFetcher
 from bootc_skopeo.handover import Handover
 from bootc_skopeo.options import Options
@@ -308,11 +307,13 @@ def test_cancelling_is_heard_while_skopeo_is_silent(fake: Fake, method: str) -> 
     fake.require_no_process()
 
 
-def test_silence_has_an_end(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "REPLY_PATIENCE", 0.2)
+def test_silence_has_an_end(fake: Fake) -> None:
     fake.faults = {"OpenImage": ["silence"]}
-    with pytest.raises(NetworkError, match="no answer"):
-        use(fake, lambda source: None)
+    opened = SkopeoFetcher(context(fake.folder), Options(read_timeout=0.1), fake.program, ())
+    with pytest.raises(NetworkError, match="no answer"), opened.resolve(REMOTE, PLATFORM):
+        pass
+    opened.close()
+    fake.require_no_process()
 
 
 def test_closing_the_fetcher_ends_what_is_still_open(fake: Fake) -> None:

@@ -91,7 +91,8 @@ class SkopeoFetcher(Fetcher, Explain):
         return Configuration(Places(), self._options.credential_files, self._options.insecure).explain(reference)
 
     def _start(self, invocation: Invocation, decision: Decision, temporary: Path) -> Connection:
-        proxy = Proxy(invocation.command(temporary), invocation.reference.display, self._context.check_cancelled)
+        name, patience = invocation.reference.display, self._options.patience if invocation.handover else None
+        proxy = Proxy(invocation.command(temporary), name, self._context.check_cancelled, patience)
         try:
             if decision.needs_signatures and proxy.level < _ENFORCING_LEVEL:
                 problem = f"the policy requires {decision.kinds} ({decision.where}), which this skopeo does not verify"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
+from attrs.validators import gt
 from bootc_containers.auth import CredentialSources
 
 from bootc.image import ImageReference
 from bootc.machine import Command
 from bootc.platform import Platform
 from bootc_skopeo.handover import NO_CREDENTIALS, Handover
+from bootc_skopeo.proxy import Patience
 
 
 @frozen
@@ -25,6 +27,14 @@ class Options:
     """also look where podman and skopeo keep credentials"""
     storage: str | None = None
     """an additional image store (containers-storage.conf(5), additionalimagestores), for containers-storage"""
+    read_timeout: float = field(default=120.0, validator=gt(0))
+    """seconds that a registry may send nothing in the middle of a blob; skopeo has three times as many for an answer,
+    for which it may have to ask several times"""
+
+    @property
+    def patience(self) -> Patience:
+        """With registries; other sources may have to be unpacked first."""
+        return Patience(3 * self.read_timeout, self.read_timeout)
 
     @property
     def credential_files(self) -> CredentialSources:

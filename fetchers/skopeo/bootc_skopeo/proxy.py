@@ -23,15 +23,21 @@ from bootc.machine import Command, end
 from bootc_skopeo.failures import failure, last_words
 from bootc_skopeo.waiting import wait
 
-REPLY_PATIENCE = 900.0
-"""seconds; opening an archive unpacks it first, and storage copies a layer to a temporary file before it answers"""
-DATA_PATIENCE = 120.0
-"""seconds without a single byte of data"""
 _REPLY_LIMIT = 256 << 10
 _REQUEST_LIMIT = (32 << 10) - 1
 _LOG_LIMIT = 4096
 _OLDEST = 3
 _CHUNK = 1 << 16
+
+
+@frozen
+class Patience:
+    """How long skopeo may say nothing, in seconds."""
+
+    reply: float = 900.0
+    """opening an archive unpacks it first, and storage copies a layer to a temporary file before it answers"""
+    data: float = 120.0
+    """without a single byte of data"""
 
 
 @frozen
@@ -46,8 +52,11 @@ class Reply:
 class Proxy:
     """The process and its socket. Threads may share it for `call`; a pending FinishPipe needs it for itself."""
 
-    def __init__(self, command: Command, reference: str, check_cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self, command: Command, reference: str, check_cancelled: Callable[[], None], patience: Patience | None = None
+    ) -> None:
         self._reference, self._check_cancelled = reference, check_cancelled
+        self._patience = patience or Patience()
         self._lock = threading.Lock()
         self._free, self._users = threading.Condition(), 0
         self._log = os.memfd_create("skopeo-stderr")
@@ -125,9 +134,9 @@ class Proxy:
         """
         with self._used():
             watched = [pipe, self._socket.fileno()] if is_finishing else [pipe]
-            ready = wait(watched, self._check_cancelled, DATA_PATIENCE)
+            ready = wait(watched, self._check_cancelled, self._patience.data)
             if not ready:
-                raise NetworkError(self._reference, f"no data arrived for {DATA_PATIENCE:.0f} seconds")
+                raise NetworkError(self._reference, f"no data arrived for {self._patience.data:.0f} seconds")
             # What was written before the reply may have come between the looks at the pipe and at the socket.
             if pipe in ready or wait([pipe], self._check_cancelled, 0):
                 return os.read(pipe, size)
@@ -162,8 +171,8 @@ class Proxy:
                 self._free.notify_all()
 
     def _receive(self) -> Reply:
-        if not wait([self._socket.fileno()], self._check_cancelled, REPLY_PATIENCE):
-            raise NetworkError(self._reference, f"skopeo gave no answer in {REPLY_PATIENCE:.0f} seconds")
+        if not wait([self._socket.fileno()], self._check_cancelled, self._patience.reply):
+            raise NetworkError(self._reference, f"skopeo gave no answer in {self._patience.reply:.0f} seconds")
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._socket, _REPLY_LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
