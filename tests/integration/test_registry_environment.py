@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import pytest
 
 from bootc.errors import AuthenticationError, ConfigError, NetworkError
-from bootc.testing.registry import REPOSITORY, FakeRegistry
+from bootc.testing.registry import REPOSITORY, Bearer, FakeRegistry
 from tests.integration.registry_fetching import fetching, pull
 from tests.servers import Certificate, make_certificate
 
@@ -21,7 +22,7 @@ LAYER = b"layer" * 10_000
 
 
 class Proxy:
-    """A CONNECT proxy (RFC 9110, 9.3.6) that remembers the heads of its requests."""
+    """A proxy, with CONNECT (RFC 9110, 9.3.6) and without, that remembers the heads of its requests."""
 
     def __init__(self) -> None:
         self.heads: list[str] = []
@@ -31,9 +32,13 @@ class Proxy:
             def handle(self) -> None:
                 lines = list(iter(lambda: self.rfile.readline().strip(), b""))
                 proxy.heads.append(b"\n".join(lines).decode())
-                host, _, port = lines[0].split()[1].decode().rpartition(":")
-                with socket.create_connection((host, int(port))) as target:
-                    self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                method, address, _ = lines[0].decode().split()
+                parts = urlsplit(address if method != "CONNECT" else f"//{address}")
+                with socket.create_connection((parts.hostname, parts.port)) as target:
+                    if method == "CONNECT":
+                        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                    else:
+                        target.sendall(_forwarded(method, parts, lines[1:]))
                     back = threading.Thread(target=_pump, args=(target, self.connection), daemon=True)
                     back.start()
                     _pump(self.connection, target)
@@ -50,6 +55,15 @@ class Proxy:
     def __exit__(self, *error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _forwarded(method: str, parts: SplitResult, fields: list[bytes]) -> bytes:
+    """The request as the server gets it, for one answer."""
+    hops = (b"proxy-", b"connection:")
+    kept = [field for field in fields if not field.lower().startswith(hops)]
+    address = urlunsplit(("", "", parts.path, parts.query, ""))
+    first = f"{method} {address} HTTP/1.1".encode()
+    return b"\r\n".join([first, *kept, b"Connection: close", b"", b""])
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -76,11 +90,18 @@ def registry(tmp_path: Path, certificate: Certificate) -> Iterator[FakeRegistry]
         yield server
 
 
+@pytest.fixture
+def plain() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as server:
+        server.add_image("latest", LAYER)
+        yield server
+
+
 def _name(registry: FakeRegistry) -> str:
     return f"docker://{registry.address}/{REPOSITORY}:latest"
 
 
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_proxy_is_used_and_keeps_its_login(
     registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -93,13 +114,41 @@ def test_a_proxy_is_used_and_keeps_its_login(
     assert not any("authorization" in name for request in registry.received for name in request.headers)
 
 
-def test_a_host_can_be_kept_from_the_proxy(
-    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy"])
+def test_plain_http_has_a_proxy_of_its_own_and_so_has_the_token_server(
+    plain: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    with Proxy() as proxy, fetching(tmp_path, insecure=()) as fetcher:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert pull(fetcher, _name(registry)).layers == (LAYER,)
+    plain.bearer = Bearer()
+    with Proxy() as proxy, fetching(tmp_path) as fetcher:
+        monkeypatch.setenv(variable, f"http://anna:secret@{proxy.address}")
+        assert pull(fetcher, _name(plain)).layers == (LAYER,)
+        login = base64.b64encode(b"anna:secret").decode()
+        assert all(f"Proxy-Authorization: Basic {login}".lower() in head.lower() for head in proxy.heads)
+        paths = [head.split()[1].removeprefix(plain.base).partition("?")[0] for head in proxy.heads]
+    manifest, token, again, config, layer = paths
+    assert (token, manifest, again) == ("/token", f"/v2/{REPOSITORY}/manifests/latest", manifest)
+    assert {config.rpartition("/")[0], layer.rpartition("/")[0]} == {f"/v2/{REPOSITORY}/blobs"}
+    assert not any(name.startswith("proxy") for request in plain.received for name in request.headers)
+
+
+@pytest.mark.parametrize("excepted", ["127.0.0.1", "127.0.0.0/8", "{address}", "other.example,127.0.0.1", "*"])
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+@pytest.mark.parametrize("is_plain", [False, True], ids=["https", "http"])
+def test_a_host_can_be_kept_from_the_proxy(
+    registry: FakeRegistry,
+    plain: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    excepted: str,
+    variable: str,
+    is_plain: bool,
+) -> None:
+    server = plain if is_plain else registry
+    with Proxy() as proxy, fetching(tmp_path, insecure=(plain.address,)) as fetcher:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.address}")
+        monkeypatch.setenv(variable, excepted.format(address=server.address))
+        assert pull(fetcher, _name(server)).layers == (LAYER,)
         assert proxy.heads == []
 
 

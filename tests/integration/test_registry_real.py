@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import socketserver
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -152,6 +158,65 @@ def test_what_is_not_there_is_told(registry: RegistryServer, layout: Path, tmp_p
                     fetcher.peek(ImageReference.parse(f"docker://{registry.address}/{name}"))
 
 
+# ---------------------------------------------------------------- what a check costs
+
+
+class Relay:
+    """Ends TLS before a registry without it, and counts the bytes within it, both ways."""
+
+    def __init__(self, target: str, certificate: Certificate) -> None:
+        self.sent = self.received = self.connections = 0
+        host, _, port = target.rpartition(":")
+        relay = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                relay.connections += 1
+                with socket.create_connection((host, int(port))) as server:
+                    back = threading.Thread(target=relay._pump, args=(server, self.request, "received"))
+                    back.start()
+                    relay._pump(self.request, server, "sent")
+                    back.join(10)
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pump(self, source: socket.socket, target: socket.socket, count: str) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                setattr(self, count, getattr(self, count) + len(data))
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
+def test_nothing_new_costs_one_request_and_less_than_a_kib_each_way(
+    registry: RegistryServer, layout: Path, tmp_path: Path, certificate: Certificate
+) -> None:
+    repository = "department/of/rather/long/names/for/an/operating/system/image-for-the-machines"
+    digest = registry.push(layout, "old", f"{repository}:latest")
+    with Relay(registry.address, certificate) as relay:
+        _trust(tmp_path, relay.address, certificate)
+        with fetching(tmp_path, insecure=()) as fetcher:
+            found = fetcher.peek(ImageReference.parse(f"docker://{relay.address}/{repository}:latest"))
+        assert str(found) == digest
+        assert _requests(registry, 1) == ["HEAD latest"]
+        assert relay.connections == 1
+        assert 0 < relay.sent < 1024
+        assert 0 < relay.received < 1024
+
+
 # ---------------------------------------------------------------- TLS and a login
 
 
@@ -160,8 +225,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def _trust(root: Path, registry: RegistryServer, certificate: Certificate) -> None:
-    directory = root / "etc/containers/certs.d" / registry.address
+def _trust(root: Path, address: str, certificate: Certificate) -> None:
+    directory = root / "etc/containers/certs.d" / address
     directory.mkdir(parents=True)
     (directory / "own.crt").write_bytes(certificate.certificate.read_bytes())
 
@@ -172,7 +237,7 @@ def test_tls_with_an_own_authority_and_a_login(layout: Path, tmp_path: Path, cer
         name = f"docker://{registry.address}/secret/os:latest"
         with fetching(tmp_path, insecure=(), retries=0) as fetcher, pytest.raises(NetworkError, match="not trusted"):
             pull(fetcher, name)
-        _trust(tmp_path, registry, certificate)
+        _trust(tmp_path, registry.address, certificate)
         with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(AuthenticationError, match="wants a login"):
             pull(fetcher, name)
         _log_in(tmp_path, registry, "wrong")

@@ -62,8 +62,8 @@ class FakeRegistry:
         self.connections = 0
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
-        self._server = Server((host, 0), handler_of(self.answer, self._count, self.ending))
-        self.address = f"{host}:{self._server.server_port}"
+        self._server = Server(host, handler_of(self.answer, self._count, self.ending))
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_port}"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate.certificate, certificate.key)

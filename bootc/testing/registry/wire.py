@@ -20,12 +20,15 @@ _PACE = 0.01
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each connection."""
+    """A thread for each connection. The host is an address of IPv4 or IPv6."""
 
     daemon_threads = True
     block_on_close = False
-    address_family = socket.AF_INET
     request_queue_size = 64
+
+    def __init__(self, host: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are what tests are about."""

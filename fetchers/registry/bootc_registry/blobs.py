@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from bootc.errors import FetchError, IntegrityError, ProtocolError
 from bootc.image import Descriptor
+from bootc_registry.answer import Answer
 from bootc_registry.client import RegistryClient
-from bootc_registry.exchange import Answer
 from bootc_registry.failures import failure
 from bootc_registry.retry import Interruption
 
 _CHUNK = 1 << 20
+_NO_RANGES = frozenset({416, 501})
+"""answers of servers that could give the whole blob, and no part of it"""
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
@@ -22,6 +24,7 @@ class BlobReader:
     def __init__(self, client: RegistryClient, blob: Descriptor, size: int, start: int = 0) -> None:
         self._client, self._blob, self._size, self._position = client, blob, size, start
         self._tries = client.tries()
+        self._takes_ranges = True
         self._answer: Answer | None = None
 
     def read(self, size: int = -1, /) -> bytes:
@@ -66,8 +69,11 @@ class BlobReader:
             self.close()
 
     def _open(self) -> Answer:
-        fields = {"Range": f"bytes={self._position}-"} if self._position else {}
-        answer = self._client.send("GET", f"blobs/{self._blob.digest}", fields)
+        answer = self._ask()
+        if answer.status in _NO_RANGES and self._position and self._takes_ranges:
+            self._client.done(answer)
+            self._takes_ranges = False
+            answer = self._ask()
         try:
             self._require_usable(answer)
             if answer.status == 200 and self._position:
@@ -77,6 +83,10 @@ class BlobReader:
             raise
         return answer
 
+    def _ask(self) -> Answer:
+        fields = {"Range": f"bytes={self._position}-"} if self._position and self._takes_ranges else {}
+        return self._client.send("GET", f"blobs/{self._blob.digest}", fields)
+
     def _require_usable(self, answer: Answer) -> None:
         match answer.status:
             case 200:
@@ -84,8 +94,6 @@ class BlobReader:
             case 206 if self._position:
                 self._require_range(answer)
                 expected = self._size - self._position
-            case 416:
-                raise self._wrong(f"is shorter than {self._size} bytes")
             case _:
                 raise failure(answer, self._client.source, f"blob {self._blob.digest}")
         if answer.length is not None and answer.length != expected:

@@ -12,9 +12,10 @@ from bootc_containers.credentials import Credentials
 
 from bootc.errors import AuthenticationError, NetworkError, ProtocolError
 from bootc.events import Notice, Report
+from bootc_registry.answer import Answer
 from bootc_registry.challenge import parse_challenges
 from bootc_registry.endpoint import Endpoint
-from bootc_registry.exchange import Answer, Http
+from bootc_registry.exchange import Http
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
 from bootc_registry.retry import Interruption, RetryRule, Tries

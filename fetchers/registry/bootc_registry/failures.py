@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 from bootc.errors import AuthenticationError, FetchError, NetworkError, NotFoundError, ProtocolError
-from bootc_registry.exchange import Answer
+from bootc_registry.answer import Answer
 from bootc_registry.retry import Interruption, parse_retry_after
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})

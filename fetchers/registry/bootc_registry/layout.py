@@ -14,7 +14,7 @@ from bootc_containers.signatures import MOST_SIGNATURES, SIGNATURE_LIMIT, Signat
 from bootc_containers.verification import Decision
 
 from bootc.errors import IntegrityError, NotFoundError, ProtocolError, UnsupportedError
-from bootc.fetcher import Readable, Source
+from bootc.fetcher import Ranges, Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import MANIFEST_LIMIT, Index, IndexEntry, choose, parse, strict_json
 from bootc.platform import Platform
@@ -140,7 +140,7 @@ class SkopeoDirectory(Layout):
 
 
 @frozen(slots=False)
-class LayoutSource(Source):
+class LayoutSource(Source, Ranges):
     """An image whose blobs are files."""
 
     image: Image
@@ -156,6 +156,22 @@ class LayoutSource(Source):
                 raise IntegrityError(self._layout.source, problem)
             reader.seek(start)
             yield reader
+
+    @contextmanager
+    def open_range(self, blob: Descriptor, start: int, size: int) -> Iterator[Readable]:
+        """Read in place, too."""
+        with self.open_blob(blob, start) as reader:
+            yield _Part(reader, size)
+
+
+class _Part:
+    def __init__(self, reader: Readable, size: int) -> None:
+        self._reader, self._left = reader, size
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._reader.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 @contextmanager

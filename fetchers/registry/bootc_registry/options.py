@@ -6,6 +6,8 @@ from attrs import field, frozen
 from attrs.validators import ge, gt
 from bootc_containers.registries import is_listed
 
+from bootc_registry.pace import parse_rate
+
 
 @frozen
 class RegistryOptions:
@@ -22,11 +24,22 @@ class RegistryOptions:
     """connections to one host that are kept for further requests"""
     connect_timeout: float = field(default=30.0, validator=gt(0))
     read_timeout: float = field(default=30.0, validator=gt(0))
-    """how long a server may say nothing"""
+    """how long a server may say nothing; then the request is made again, for what is missing"""
     retries: int = field(default=5, validator=ge(0))
     """tries after the first one without progress"""
     backoff: float = field(default=1.0, validator=ge(0))
     """pause before the second try; doubled each time, up to a minute"""
+    limit: str = field(default="none")
+    """how fast bodies are received, on all connections together, like `5 MB/s`"""
+
+    @limit.validator
+    def _is_rate(self, attribute: object, value: str) -> None:
+        parse_rate(value)
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The limit as a number; None: there is none."""
+        return parse_rate(self.limit)
 
     def is_insecure(self, authority: str) -> bool:
         """Whether HOST[:PORT] was named as insecure."""

@@ -11,15 +11,16 @@ from attrs import frozen
 from bootc_containers.names import RegistryName
 
 from bootc.errors import FetchError, PolicyError, ProtocolError, ReferenceError
-from bootc.fetcher import Readable, Source
+from bootc.fetcher import Ranges, Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import ACCEPTED, MANIFEST_LIMIT
 from bootc.platform import Platform
+from bootc_registry.answer import Answer
 from bootc_registry.assemble import Accept, Document, assemble, require_digest
 from bootc_registry.blobs import BlobReader, FailoverReader
 from bootc_registry.client import RegistryClient
-from bootc_registry.exchange import Answer
 from bootc_registry.failures import failure
+from bootc_registry.ranges import FailoverRangeReader
 
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Place:
     name: RegistryName
 
 
-class RegistrySource(Source):
+class RegistrySource(Source, Ranges):
     """An image whose blobs are fetched one by one. `clients` are asked in turn."""
 
     def __init__(self, clients: Sequence[RegistryClient], image: Image) -> None:
@@ -44,6 +45,13 @@ class RegistrySource(Source):
         """The first request is made by the first `read`."""
         size = _size(blob, self._clients[0].source)
         with closing(FailoverReader(self._clients, blob, size, start)) as reader:
+            yield reader
+
+    @contextmanager
+    def open_range(self, blob: Descriptor, start: int, size: int) -> Iterator[Readable]:
+        """One request; a server that answers with the whole blob does not serve ranges."""
+        whole = _size(blob, self._clients[0].source)
+        with closing(FailoverRangeReader(self._clients, blob, whole, start, start + size)) as reader:
             yield reader
 
 

@@ -27,10 +27,11 @@ from bootc_containers.signatures import (
 from bootc.errors import ConfigError, ProtocolError, ReferenceError
 from bootc.image import Descriptor, Digest
 from bootc.manifest import MANIFEST_LIMIT, OCI_MANIFEST, strict_json
+from bootc_registry.answer import Answer
 from bootc_registry.assemble import load_verified
 from bootc_registry.blobs import BlobReader
 from bootc_registry.client import RegistryClient
-from bootc_registry.exchange import Answer, Http
+from bootc_registry.exchange import Http
 from bootc_registry.failures import failure
 
 _HOPS = 10

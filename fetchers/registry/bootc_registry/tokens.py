@@ -15,9 +15,10 @@ from bootc_containers.credentials import Credentials
 
 from bootc.errors import AuthenticationError, FetchError, ProtocolError
 from bootc.manifest import strict_json
+from bootc_registry.answer import Answer
 from bootc_registry.challenge import Challenge
 from bootc_registry.endpoint import Endpoint
-from bootc_registry.exchange import Answer, Http
+from bootc_registry.exchange import Http
 from bootc_registry.failures import failure
 from bootc_registry.realms import Realm, RememberedRealms
 from bootc_registry.retry import Interruption
