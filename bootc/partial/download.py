@@ -138,12 +138,15 @@ class PartialDownload:
         """Fetch the table and what it shows to be missing; False if the whole blob costs less."""
         around, blob = self._around, self._layer.blob
         size = blob.size or 0
+        table_part = table_span(self._location)
         if around.local.is_empty or (around.spool / blob.digest.hex).exists():
+            return False
+        if not around.rule.pays(table_part.size, 2, size):
             return False
         parts = PartialBlob(around.spool, blob.digest, size)
         self._transfer = Transfer(around.link, blob, size, parts)
         table = Table(self._location, parts.read)
-        self._transfer.fetch([table_span(self._location)])
+        self._transfer.fetch([table_part])
         table.require()
         needed = plan(table.pieces(), around.local, around.rule).spans
         missing = [part for span in needed for part in parts.missing(span)]

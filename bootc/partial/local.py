@@ -40,6 +40,7 @@ class LocalContents(Known):
         self._donors = donors
         self._file: BinaryIO | None = None
         self._opened: tuple[Tree, str] | None = None
+        self._position = 0
 
     @property
     def is_empty(self) -> bool:
@@ -60,9 +61,8 @@ class LocalContents(Known):
         """A content in pieces, with the digest that it should have; None if it is gone or different."""
         for tree, place in self._places(wanted):
             try:
-                file = self._open(tree, place.path)
-                pieces = _verified(file, place.offset, wanted)
-            except (OSError, ValueError, BootcError):  # Whatever keeps it from being read: it will be fetched.
+                pieces = self._verified(tree, place, wanted)
+            except Exception:  # Whatever keeps a backend from giving it: it will be fetched.
                 self.close()
                 continue
             if pieces is not None:
@@ -85,33 +85,30 @@ class LocalContents(Known):
             if place:
                 yield donor.tree, Place(place.path, place.offset + wanted.offset)
 
-    def _open(self, tree: Tree, path: str) -> BinaryIO:
-        """Chunks of one file come one after the other: it stays open."""
-        if self._file is None or self._opened != (tree, path):
+    def _verified(self, tree: Tree, place: Place, wanted: Content) -> Iterator[bytes] | None:
+        if wanted.size <= WHOLE:
+            data = b"".join(self._read(tree, place, wanted.size))
+            return iter((data,)) if hashlib.sha256(data).digest() == wanted.digest else None
+        digest = hashlib.sha256()
+        for data in self._read(tree, place, wanted.size):
+            digest.update(data)
+        return self._read(tree, place, wanted.size) if digest.digest() == wanted.digest else None
+
+    def _read(self, tree: Tree, place: Place, size: int) -> Iterator[bytes]:
+        """Up to `size` bytes of a file. Chunks of one file come one after the other: it stays open. Not every backend
+        has files in which one can go back."""
+        if self._file is None or self._opened != (tree, place.path) or self._position > place.offset:
             self.close()
-            self._file = tree.open(PurePosixPath(path))
-            self._opened = (tree, path)
-        return self._file
-
-
-def _verified(file: BinaryIO, offset: int, wanted: Content) -> Iterator[bytes] | None:
-    file.seek(offset)
-    if wanted.size <= WHOLE:
-        data = file.read(wanted.size)
-        return iter((data,)) if hashlib.sha256(data).digest() == wanted.digest else None
-    digest = hashlib.sha256()
-    for data in _pieces(file, wanted.size):
-        digest.update(data)
-    if digest.digest() != wanted.digest:
-        return None
-    file.seek(offset)
-    return _pieces(file, wanted.size)
-
-
-def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
-    while size and (data := file.read(min(size, _CHUNK))):
-        size -= len(data)
-        yield data
+            self._file, self._opened = tree.open(PurePosixPath(place.path)), (tree, place.path)
+            self._position = 0
+        file = self._file
+        if file.seekable():
+            self._position = file.seek(place.offset)
+        end = place.offset + size
+        while self._position < end and (data := file.read(min(end - self._position, _CHUNK))):
+            start, self._position = self._position, self._position + len(data)
+            if self._position > place.offset:
+                yield data[max(place.offset - start, 0) :]
 
 
 @contextmanager

@@ -121,14 +121,17 @@ def _table(source: Source, layer: Layer) -> Iterator[Table]:
 def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerPrediction:
     digest, size = layer.descriptor.digest, layer.blob.size or 0
     try:
-        if source.is_local or known.is_empty or rule.mode == "never":
-            raise Unusable("parts are not wanted")
+        location = locate(layer)
+        if location is None or source.is_local or known.is_empty:
+            raise Unusable("nothing of it can be here")
+        table_part = table_span(location)
+        if not rule.pays(table_part.size, 2, size):
+            raise Unusable("it is too small")
         with _table(source, layer) as table:
             spans = plan(table.pieces(), known, rule).spans
-            span = table_span(table.location)
-            fetched = sum(part.size for part in spans) + span.size
-            if rule.pays(fetched - span.size, len(spans), size):
-                return LayerPrediction(digest, Method.PARTS, size, fetched, len(spans) + 1)
+            fetched = sum(part.size for part in spans)
+            if rule.pays(fetched, len(spans), size):
+                return LayerPrediction(digest, Method.PARTS, size, fetched + table_part.size, len(spans) + 1)
     except (Unusable, FetchError):
         pass
     return LayerPrediction(digest, Method.WHOLE, size, size, 1)

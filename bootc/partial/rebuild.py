@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from attrs import frozen
 
-from bootc.errors import BootcError
 from bootc.fetcher import Readable
 from bootc.partial.entries import Unusable
 from bootc.partial.frames import CHUNK, Frames, Section
@@ -128,7 +127,9 @@ def _measured(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
         for data in pieces:
             left -= len(data)
             yield data
-    except (OSError, BootcError) as error:
+    except Unusable:
+        raise
+    except Exception as error:
         raise Unusable("a present image cannot be read") from error
     if left:
         raise Unusable("a present image changed while it was read")

@@ -64,10 +64,10 @@ class Transfer:
     def fetch_again(self, span: Span) -> None:
         """Fetch one span in this thread, also if it is here. Raises FetchError."""
         position = span.start
+        self._check()
         with self._link.source.open_range(self._blob, span.start, span.size) as stream:
             while data := stream.read(_CHUNK):
-                if self._link.stop.is_set():
-                    raise CancelledError
+                self._check()
                 if len(data) > span.end - position:
                     break
                 self.parts.write(position, data)
@@ -81,6 +81,10 @@ class Transfer:
         seconds = self._ended - self._started
         reused = max(self._size - self.fetched, 0)
         self._link.report(LayerFetched(str(self._blob.digest), self._size, self.fetched, reused, seconds))
+
+    def _check(self) -> None:
+        if self._link.stop.is_set():
+            raise CancelledError
 
     def _count(self, size: int) -> None:
         with self._lock:
