@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from bootc import blockdev, bootable, platform, targets
 from bootc.container import running_container
@@ -129,15 +129,19 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
     return installed
 
 
+def target_reference(session: Session, options: InstallOptions) -> ImageReference:
+    """What upgrades of the new system will follow, with the signature policy that is demanded of them."""
+    target = options.target or options.source or ImageReference.of(running_container().image)
+    if options.enforce_signature_policy or session.config.install.enforce_container_sigpolicy:
+        target = evolve(target, signature="containerPolicy")
+    return target.canonical
+
+
 @contextmanager
 def _planned(session: Session, options: InstallOptions) -> Iterator[_Plan]:
     """Find and check the image and every part before anything is written."""
-    container = None if options.source else running_container()
-    source = options.source or (container.source if container else None)
-    assert source is not None
-    target = options.target or (ImageReference.of(container.image) if container else source)
-    if options.enforce_signature_policy or session.config.install.enforce_container_sigpolicy:
-        target = ImageReference.of(target.name, target.transport, "containerPolicy")
+    source = options.source or running_container().source
+    target = target_reference(session, options)
     bootloader = options.bootloader or session.config.settings.bootloader or session.config.install.bootloader
     if bootloader:
         session.plugins.bootloader(bootloader)
@@ -148,7 +152,7 @@ def _planned(session: Session, options: InstallOptions) -> Iterator[_Plan]:
         session.report(Notice(f"Digest: {opened.image.digest}"))
         backend = session.new_backend(opened.image)
         chosen = bootloader or next(iter(backend.bootloaders), DEFAULT_BOOTLOADER)
-        yield _Plan(session, opened, options, target.canonical, backend=backend, bootloader=chosen)
+        yield _Plan(session, opened, options, target, backend=backend, bootloader=chosen)
 
 
 def _require_pair(plan: _Plan, filesystem: Filesystem, ways: frozenset[Firmware]) -> None:

@@ -17,10 +17,9 @@ from bootc.cli.options import GlobalOptions
 from bootc.cli.parameters import TRANSPORTS, authfile_option
 from bootc.cli.progress import listening
 from bootc.cli.terminal import out_lines
-from bootc.container import running_container
 from bootc.errors import FileSystemError, UsageError
 from bootc.image import ImageReference
-from bootc.installer import Installed, InstallOptions
+from bootc.installer import Installed, InstallOptions, target_reference
 from bootc.session import Session
 
 _OPTIONS = (
@@ -138,6 +137,6 @@ def _read(path: Path) -> bytes:
 
 
 def _check_target(session: Session, chosen: InstallOptions) -> None:
-    reference = chosen.target or chosen.source or ImageReference.of(running_container().image)
+    reference = target_reference(session, chosen)
     with session.fetcher(reference) as fetcher, fetcher.resolve(reference, platform.current()):
         return

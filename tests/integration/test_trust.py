@@ -265,6 +265,22 @@ def test_what_is_served_first_is_what_is_judged(host: Host, world: World) -> Non
     assert not [request for request in registry.received if request.path.endswith(bad.partition(":")[2])]
 
 
+def test_a_fetch_check_demands_what_upgrades_will_demand(host: Host, world: World) -> None:
+    image = world.registry.publish("1")
+    options = ("--run-fetch-check", "--enforce-container-sigpolicy", "--bootloader", "none", "--skip-finalize")
+    source = ("--source-imgref", f"docker://{world.registry.name}")
+    command = ("install", "to-filesystem", *source, *options, "--backend", "dirimage", str(host.root))
+    run = host.run(*command)
+    assert run.code == 1
+    assert "refusing usage" in run.err
+    assert [path.name for path in host.root.iterdir()] == ["lost+found"]
+    world.policy(world.signed_by)
+    world.sign(image.digest)
+    run = host.run(*command)
+    assert run.code == 0, run.err
+    assert host.seen() == [("1", "containerPolicy", world.verdict)]
+
+
 GUARD = "[trust]\ndowngrade-guard = true"
 
 
