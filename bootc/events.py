@@ -78,7 +78,7 @@ class LayerFetched:
 
 @frozen
 class RequestMade:
-    """A fetcher sent one request over the network. `digest` names the blob that it is for; empty: manifests, tokens and
+    """A server answered a request of a fetcher, whatever it said. `digest` names the blob that it is for; empty: manifests, tokens and
     all else. Redirects and second tries are requests of their own."""
 
     digest: str = ""

@@ -14,7 +14,7 @@ from bootc.image import Digest, Layer
 from bootc.partial.annotations import locate
 from bootc.partial.entries import Unusable
 from bootc.partial.known import Known
-from bootc.partial.plan import plan, table_span
+from bootc.partial.plan import Span, plan, table_span
 from bootc.partial.rule import Rule
 from bootc.partial.table import Content, Piece
 from bootc.partial.tables import Table, temporary_table
@@ -128,10 +128,16 @@ def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerP
         if not rule.pays(table_part.size, 2, size):
             raise Unusable("it is too small")
         with _table(source, layer) as table:
-            spans = plan(table.pieces(), known, rule).spans
+            needed = plan(table.pieces(), known, rule).spans
+            spans = [_before(part, table_part) for part in needed if part.start < table_part.start]
             fetched = sum(part.size for part in spans)
             if rule.pays(fetched, len(spans), size):
                 return LayerPrediction(digest, Method.PARTS, size, fetched + table_part.size, len(spans) + 1)
     except (Unusable, FetchError):
         pass
     return LayerPrediction(digest, Method.WHOLE, size, size, 1)
+
+
+def _before(part: Span, table_part: Span) -> Span:
+    """What of a part is not fetched with the table already."""
+    return Span(part.start, min(part.end, table_part.start))

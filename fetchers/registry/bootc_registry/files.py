@@ -134,5 +134,5 @@ def _whole(descriptor: int, path: str, source: str) -> FileReader:
 
 def _explained(error: OSError, path: str, source: str) -> FetchError:
     if isinstance(error, FileNotFoundError):
-        return NotFoundError(source, f"{path} does not exist", _MEDIUM_HINT)
+        return NotFoundError(source, f"{path}: no such file or directory", _MEDIUM_HINT)
     return ProtocolError(source, f"{path} cannot be used: {(error.strerror or 'unknown error').lower()}")
