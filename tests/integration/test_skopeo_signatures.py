@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,13 +13,16 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from bootc_skopeo.options import Options
+from bootc_skopeo.proxy import Proxy
 
 from bootc.errors import ConfigError, FetchError, PolicyError
 from bootc.image import ImageReference
+from bootc.machine import Command
 from tests.gpg import YESTERYEAR, Keys, payload
 from tests.integration.registry_fetching import fetching
 from tests.servers import RegistryServer
-from tests.skopeo_images import PLATFORM, PROGRAM, build, write_layout
+from tests.skopeo_images import PLATFORM, PROGRAM, build, fetcher, write_layout
 
 
 @frozen
@@ -238,6 +242,43 @@ def test_verdicts_are_skopeo_s(
     reference = prepare(world, tmp_path, name, requirements, signers)
     assert skopeo_accepts(tmp_path, reference) == accepted, "skopeo"
     assert we_accept(tmp_path, reference) == accepted, "we"
+
+
+@pytest.mark.parametrize(("accepted", "name", "requirements", "signers"), CASES.values(), ids=CASES)
+def test_the_fetcher_s_verdicts_are_those_of_a_skopeo_that_verifies(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accepted: bool,
+    name: str,
+    requirements: list[dict[str, Any]],
+    signers: list[Signer],
+) -> None:
+    """An older one looks at no policy, and gets to open no image that needs a signature."""
+    reference = prepare(world, tmp_path, name, requirements, signers)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "etc"))
+    needing = [requirement["type"] for requirement in requirements if requirement["type"] != ACCEPT[0]["type"]]
+    with closing(fetcher(tmp_path, Options(insecure=("127.0.0.1",)))) as opened:
+        if skopeo_level() < 6:
+            with (
+                pytest.raises(PolicyError, match="which this skopeo does not verify"),
+                opened.resolve(reference, PLATFORM),
+            ):
+                pass
+            return
+        try:
+            with opened.resolve(reference, PLATFORM) as source:
+                verdict = source.image.verdict
+        except (PolicyError, FetchError):
+            verdict = ""
+    assert verdict == (f"{' and '.join(dict.fromkeys(needing))}, by skopeo (default)" if accepted else "")
+
+
+@functools.cache
+def skopeo_level() -> int:
+    """The last part of the version of the proxy's protocol."""
+    with closing(Proxy(Command((PROGRAM, "experimental-image-proxy"), "test"), "test", lambda: None)) as proxy:
+        return proxy.level
 
 
 def prepare(
