@@ -3,13 +3,14 @@
 usage: bench/fetch.py [--rounds N] [--slow-rounds N] [--size MIB] [--rate MBIT] [--delay MS]
 as root; 1 if a limit is passed
 
-Every program is a process of its own and begins with nothing; ours decompresses and compares diffIDs besides. Then:
+Every program is a process of its own and begins with nothing. Then: what an update costs in which one package changed,
 what is fetched again after cuts, and what a check costs that finds nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -21,8 +22,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,13 +32,16 @@ from bench.fetch_image import add_images, choose
 from bench.link import FAR, Link, move_to_own_network, slow_link
 from bench.proxy import CountingProxy
 from bootc.image import Image
-from tests.integration.main_job import Registry, host_on_disk
+from tests.integration.main_job import Host, Registry, copy_of, host_on_disk, trusting
 from tests.integration.sysroots import Layout
 from tests.servers import RegistryServer
 
 JOB = Path(__file__).with_name("fetch_job.py")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+PLAIN, OURS, IMPORT = "plain GETs", "registry fetcher", "registry fetcher, as for an import"
+SKOPEO, UNPACKED, PODMAN = "skopeo copy", "skopeo copy, decompressing", "podman pull"
 MIB = 1 << 20
+DISK_SIZE = 3 << 30
 PACE = 40e6
 """bytes per second while connections are cut: the client keeps up, so nothing is on its way unseen"""
 LARGEST_CHUNK = 1 * MIB
@@ -66,10 +71,12 @@ class Programs:
     def all(self) -> Mapping[str, Callable[[Path], list[str]]]:
         """Name and command line."""
         return {
-            "plain GETs": lambda work: [sys.executable, str(JOB), self.reference, str(work), "plain"],
-            "registry fetcher": lambda work: [sys.executable, str(JOB), self.reference, str(work)],
-            "skopeo copy": self.skopeo,
-            "podman pull": self.podman,
+            PLAIN: lambda work: job(self.reference, work, "plain"),
+            OURS: lambda work: job(self.reference, work, "blobs"),
+            IMPORT: lambda work: job(self.reference, work, "layers"),
+            SKOPEO: self.skopeo,
+            UNPACKED: self.skopeo_unpacked,
+            PODMAN: self.podman,
         }
 
     def skopeo(self, work: Path) -> list[str]:
@@ -77,10 +84,20 @@ class Programs:
         command = ["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false"]
         return [*command, self.reference, f"oci:{work}/layout:x"]
 
+    def skopeo_unpacked(self, work: Path) -> list[str]:
+        """Decompressed, too; diffIDs are not compared."""
+        command = ["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-decompress"]
+        return [*command, self.reference, f"dir:{work}/layout"]
+
     def podman(self, work: Path) -> list[str]:
         """To an overlay store: unpacked, too."""
         store = ["--root", str(work / "root"), "--runroot", str(work / "run"), "--storage-driver", "overlay"]
         return ["podman", *store, "pull", "-q", "--tls-verify=false", self.reference]
+
+
+def job(reference: str, work: Path, mode: str) -> list[str]:
+    """The command line of our fetcher alone."""
+    return [sys.executable, str(JOB), reference, str(work), mode]
 
 
 def run(argv: Sequence[str]) -> float:
@@ -108,22 +125,62 @@ def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[s
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         spread = f"({min(values):.2f}..{max(values):.2f})"
-        print(f"  {name:18} {medians[name]:7.2f} s {spread:16} {medians[name] / medians['skopeo copy']:5.2f} x skopeo")
+        ratios = "   ".join(f"{medians[name] / medians[rival]:5.2f} x {rival}" for rival in (SKOPEO, PODMAN))
+        print(f"  {name:38} {medians[name]:7.2f} s {spread:16} {ratios}", flush=True)
     return medians
+
+
+def update(
+    folder: Path, server: RegistryServer, images: Mapping[str, Image], link: Link, rounds: int, targets: Targets
+) -> None:
+    """`bootc switch` from `v1` to `v2`, in parts as configured by default, and by whole layers."""
+    whole, seconds = _size(images["v2"]), dict[str, list[tuple[float, float]]]()
+    with host_on_disk(folder / "installed", server.address, size=DISK_SIZE) as host:
+        host.install(f"docker://{server.address}/bench:v1")
+    for mode in [mode for _ in range(rounds) for mode in ("auto", "never")]:
+        before = len(server.requests())
+        done = _switch(folder, host, f"{server.address}/bench:v2", mode, link)
+        sizes = [request.size for request in server.requests()[before:] if "/blobs/" in request.path]
+        times = (max(layer["seconds"] for layer in done["layersFetched"]), done["seconds"]["import"])
+        seconds.setdefault(mode, []).append(times)
+        share, told = sum(sizes) / whole, f"fetch {times[0]:.2f} s, with import {times[1]:.2f} s"
+        print(
+            f"  {mode}: {sum(sizes) / 1e6:.2f} MB, {share:.2%} of the image, {len(sizes)} requests; {told}", flush=True
+        )
+        if mode == "auto":
+            targets.check("share of the bytes", share, 0.05)
+    (fetch, both), (fetch_whole, both_whole) = (
+        [statistics.median(values) for values in zip(*seconds[mode], strict=True)] for mode in ("auto", "never")
+    )
+    targets.check("time of fetching, in parts / by whole layers", fetch / fetch_whole, 0.2)
+    print(f"  with the import into the store: {both / both_whole:.2f}")
+
+
+def _switch(folder: Path, host: Host, name: str, mode: str, link: Link) -> Mapping[str, Any]:
+    """On a copy of a system; what the command tells of it."""
+    config = trusting(folder / f"{mode}.toml", name.partition("/")[0])
+    config.write_text(f'{config.read_text()}[fetch]\npartial = "{mode}"\n')
+    with tempfile.TemporaryDirectory(dir=folder) as work, copy_of(evolve(host, config=config), Path(work)) as copy:
+        argv = link.argv(*copy.argv("switch", "--json", name))
+        done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    told: Mapping[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def cuts(folder: Path, server: RegistryServer, rounds: int, targets: Targets) -> None:
     """What is fetched again: counted is all that went to the client, less what goes to one that is never cut."""
     chance = random.Random()
     with CountingProxy(server.address, PACE) as proxy:
-        argv = [sys.executable, str(JOB), f"docker://{proxy.address}/bench:gzip"]
-        run([*argv, str(folder / "whole")])
+        reference = f"docker://{proxy.address}/bench:gzip"
+        run(job(reference, folder / "whole", "layers"))
         whole = proxy.down
         for name, step in {"connections reset": _reset, "kill -9": _killed}.items():
             again = []
             for number in range(rounds):
                 before, work = proxy.down, folder / f"{name}{number}"
-                step(proxy, [*argv, str(work)], before + chance.randrange(whole // 20, whole))
+                step(proxy, job(reference, work, "layers"), before + chance.randrange(whole // 20, whole))
                 again.append(proxy.down - before - whole)
                 shutil.rmtree(work)
             told = ", ".join(f"{size / MIB:.2f}" for size in sorted(again))
@@ -178,12 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reference = f"docker://{server.address}/bench:gzip"
         print(f"image: {len(images['gzip'].layers)} layers, {_size(images['gzip']) / 1e6:.0f} MB as gzip; on loopback:")
         fast = race(folder, reference, given.rounds, None)
-        targets.check("registry / skopeo", fast["registry fetcher"] / fast["skopeo copy"], 0.7)
+        targets.check(f"{OURS} / {SKOPEO}", fast[OURS] / fast[SKOPEO], 0.7)
         link = stack.enter_context(slow_link(given.rate * 1e6, given.delay / 2000))
         print(f"{link}; the bytes alone take {_size(images['gzip']) * 8 / link.rate:.2f} s:")
         slow = race(folder, reference, given.slow_rounds, link)
-        for rival in ("skopeo copy", "podman pull"):
-            targets.check(f"registry / {rival}", slow["registry fetcher"] / slow[rival], 1.0)
+        for rival in (SKOPEO, PODMAN):
+            targets.check(f"{IMPORT} / {rival}", slow[IMPORT] / slow[rival], 1.0)
+        print("an update in which one package of 1 % changed, on the slow link:")
+        update(folder, server, images, link, given.slow_rounds, targets)
         print("cut at random moments, on loopback:")
         cuts(folder, server, given.rounds, targets)
         print("a check that finds nothing new:")
