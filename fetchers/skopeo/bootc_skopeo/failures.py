@@ -28,9 +28,12 @@ _KINDS: tuple[tuple[type[FetchError], str], ...] = (
         NotFoundError,
         r"manifest unknown|name unknown|blob unknown|not known to registry|no such file or directory|does not exist"
         r"|not an image|no descriptor found|no such image|does not resolve|unable to find|\bnot found\b|unknown blob"
-        r"|image not known",
+        r"|image not known|StatusCode: 404",
     ),
-    (AuthenticationError, r"unauthorized|authentication required|invalid username|(?<!permission )denied|forbidden"),
+    (
+        AuthenticationError,
+        r"unauthorized|authentication required|invalid username|(?<!permission )denied|forbidden|StatusCode: 40[13]",
+    ),
     (
         UnsupportedError,
         r"no image found in|unsupported|unknown method|invalid reference format|invalid image name"
@@ -39,7 +42,8 @@ _KINDS: tuple[tuple[type[FetchError], str], ...] = (
     (
         NetworkError,
         r"connection|timeout|timed out|no such host|\bEOF\b|x509|http: server gave|tls:|unreachable|no route|dial tcp"
-        r"|name resolution|http status(?: code)?:? (?:429|5\d\d)|toomanyrequests|deadline exceeded|pinging",
+        r"|name resolution|status ?(?:code)?(?: from registry)?:? (?:429|5\d\d)|toomanyrequests|deadline exceeded"
+        r"|pinging",
     ),
 )
 _HINTS: dict[type[FetchError], str] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,8 @@ from bootc_skopeo.proxy import Proxy, close_all
 
 CHUNK = 1 << 20
 _ERROR_LIMIT = 64 << 10
+_SLOWEST = 1000
+"""bytes per second; who sends less for twice as long as silence may last counts as silent"""
 RAW_LEVEL = 8
 """protocol 0.2.8 brought GetRawBlob"""
 
@@ -30,6 +33,7 @@ class Pipe(ABC):
     def __init__(self, proxy: Proxy, data: int, size: int | None) -> None:
         self._proxy, self._data, self._size = proxy, data, size
         self._is_open, self._received = True, 0
+        self._slow_time, self._slow_bytes = 0.0, 0
         with suppress(OSError):  # more than an unprivileged user may have: the pipe stays as it is
             fcntl.fcntl(data, fcntl.F_SETPIPE_SZ, CHUNK)
 
@@ -37,8 +41,11 @@ class Pipe(ABC):
         """At most `size` bytes; b"" at the end. Raises FetchError if the blob was cut or damaged."""
         if self.is_whole or size == 0:
             return b""
+        started = time.monotonic()
         data = self._proxy.read_data(self._data, CHUNK if size < 0 else size, self._is_finishing)
         self._received += len(data)
+        if data:
+            self._require_pace(time.monotonic() - started, len(data))
         if not data:
             self._finish()
             self.is_whole = True
@@ -49,6 +56,15 @@ class Pipe(ABC):
         if self._is_open:
             self._is_open = False
             os.close(self._data)
+
+    def _require_pace(self, waited: float, received: int) -> None:
+        """A byte now and then is no progress. Time in which the caller did other things does not count."""
+        self._slow_time += waited
+        self._slow_bytes += received
+        if self._slow_time > 2 * self._proxy.patience.data:
+            if self._slow_bytes < _SLOWEST * self._slow_time:
+                raise NetworkError(self._proxy.reference, "the server sends almost nothing")
+            self._slow_time, self._slow_bytes = 0.0, 0
 
     @abstractmethod
     def _finish(self) -> None:

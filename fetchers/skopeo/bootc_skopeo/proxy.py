@@ -23,6 +23,8 @@ from bootc.machine import Command, end
 from bootc_skopeo.failures import failure, last_words
 from bootc_skopeo.waiting import wait
 
+_LAST_PATIENCE = 0.5
+"""seconds in which it may end by itself: one that waits for a server does not"""
 _REPLY_LIMIT = 256 << 10
 _REQUEST_LIMIT = (32 << 10) - 1
 _LOG_LIMIT = 4096
@@ -56,7 +58,7 @@ class Proxy:
         self, command: Command, reference: str, check_cancelled: Callable[[], None], patience: Patience | None = None
     ) -> None:
         self._reference, self._check_cancelled = reference, check_cancelled
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
         self._lock = threading.Lock()
         self._free, self._users = threading.Condition(), 0
         self._log = os.memfd_create("skopeo-stderr")
@@ -134,9 +136,9 @@ class Proxy:
         """
         with self._used():
             watched = [pipe, self._socket.fileno()] if is_finishing else [pipe]
-            ready = wait(watched, self._check_cancelled, self._patience.data)
+            ready = wait(watched, self._check_cancelled, self.patience.data)
             if not ready:
-                raise NetworkError(self._reference, f"no data arrived for {self._patience.data:.0f} seconds")
+                raise NetworkError(self._reference, f"no data arrived for {self.patience.data:.0f} seconds")
             # What was written before the reply may have come between the looks at the pipe and at the socket.
             if pipe in ready or wait([pipe], self._check_cancelled, 0):
                 return os.read(pipe, size)
@@ -150,7 +152,7 @@ class Proxy:
             self._is_closed = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        end(self._child)
+        end(self._child, _LAST_PATIENCE)
         with self._free:  # threads that were waiting have been woken; their descriptors must stay theirs till then
             self._free.wait_for(lambda: not self._users)
         self._socket.close()
@@ -171,8 +173,8 @@ class Proxy:
                 self._free.notify_all()
 
     def _receive(self) -> Reply:
-        if not wait([self._socket.fileno()], self._check_cancelled, self._patience.reply):
-            raise NetworkError(self._reference, f"skopeo gave no answer in {self._patience.reply:.0f} seconds")
+        if not wait([self._socket.fileno()], self._check_cancelled, self.patience.reply):
+            raise NetworkError(self._reference, f"skopeo gave no answer in {self.patience.reply:.0f} seconds")
         try:
             data, descriptors, flags, _ = socket.recv_fds(self._socket, _REPLY_LIMIT, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
