@@ -25,7 +25,7 @@ from bootc.errors import BootcError, PolicyError, ReferenceError
 from bootc.image import Digest, ImageReference, ImageSummary
 from bootc.manifest import ACCEPTED, Index, Manifest, choose, diff_ids, parse
 from bootc.platform import current
-from tests.fuzz import archives, samples
+from tests.fuzz import archives, blobs, samples
 from tests.fuzz.mutations import with_right_checksums
 
 FOUND = Path(__file__).with_name("found")
@@ -163,6 +163,9 @@ def _challenge(data: bytes) -> None:
 
 TARGETS: Mapping[str, Target] = {
     "layers": Target(_layer, (archives.VALID,), with_right_checksums),
+    "streams": Target(blobs.check_stream, blobs.streams()),
+    "tables": Target(blobs.check_table, (blobs.sample().table,)),
+    "records": Target(blobs.check_record, (blobs.sample().record,)),
     "references": Target(_reference, samples.REFERENCES),
     "manifests": Target(_manifest, samples.MANIFESTS),
     "configuration": Target(_configuration, samples.CONFIGURATIONS),

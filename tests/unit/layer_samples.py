@@ -86,9 +86,9 @@ class OddStream:
         self._stream = io.BytesIO(data)
         self._step = 0
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         self._step = (self._step * 5 + 7) % 700
-        return self._stream.read(min(size, self._step + 1))
+        return self._stream.read(self._step + 1 if size < 0 else min(size, self._step + 1))
 
 
 def entry(path: bytes, kind: EntryKind = EntryKind.FILE, mode: int = 0o644, **fields: object) -> Entry:
