@@ -81,12 +81,14 @@ class FetchedLayers(LayerStreams):
         self._forget_used()
         name = f"{self._source.image.reference}: layer {layer.descriptor.digest.short}"
         ahead = Ahead(self._check_cancelled)
+        apart = ahead.reading if _is_large(layer.blob) else nullcontext
         download = self._downloads.get(layer.blob.digest)
         with self._tar(layer, name, ahead.check) as tar:
-            content = _Digested(tar, layer.diff_id.algorithm, ahead.check)
-            with ahead.reading(content) if _is_large(layer.blob) else nullcontext(content) as stream:
-                yield stream
-                _drain(stream)
+            with apart(tar) as unpacked:
+                content = _Digested(unpacked, layer.diff_id.algorithm, ahead.check)
+                with apart(content) as stream:
+                    yield stream
+                    _drain(stream)
             with self._partial.proving(layer, download) if self._partial else nullcontext():
                 content.require(layer.diff_id, name)
         if self._partial:
@@ -132,7 +134,7 @@ class FetchedLayers(LayerStreams):
 
 
 def _is_large(blob: Descriptor) -> bool:
-    """Whether a thread is worth its while."""
+    """Whether threads that decompress and hash ahead of the store are worth their while."""
     return blob.size is None or blob.size >= _LARGE
 
 

@@ -6,11 +6,13 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from bootc.ahead import Ahead
 from bootc.errors import CancelledError, NetworkError
+from bootc.fetcher import Readable
 
 MIB = 1 << 20
 CONTENT = os.urandom(3 * MIB + 5)
@@ -85,6 +87,17 @@ def test_an_error_comes_after_all_that_came_before_it() -> None:
                 stream.read(1)
 
 
+def test_two_in_a_row_are_as_one() -> None:
+    ahead = Ahead(_no_cancel)
+    with ahead.reading(io.BytesIO(CONTENT)) as first, ahead.reading(first) as second:
+        assert b"".join(iter(lambda: second.read(100_000), b"")) == CONTENT
+    ahead = Ahead(_no_cancel)
+    with ahead.reading(_Failing(b"x" * 5000)) as first, ahead.reading(first) as second:
+        assert b"".join(second.read(1000) for _ in range(5)) == b"x" * 5000
+        with pytest.raises(NetworkError):
+            second.read(1)
+
+
 def test_not_much_more_is_read_than_is_asked_for() -> None:
     ahead = Ahead(_no_cancel)
     endless = _Endless(ahead.check)
@@ -94,11 +107,17 @@ def test_not_much_more_is_read_than_is_asked_for() -> None:
     assert 100 * MIB <= endless.given <= 110 * MIB
 
 
-def test_who_leaves_early_does_not_wait_for_the_network() -> None:
+@pytest.mark.parametrize("is_endless", [False, True], ids=["nothing comes", "too much comes"])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_who_leaves_early_waits_for_nobody(stages: int, is_endless: bool) -> None:
     ahead = Ahead(_no_cancel)
-    waiting = _Waiting(ahead.check)
-    with pytest.raises(ZeroDivisionError), ahead.reading(waiting):
-        assert waiting.asked.wait(30)
+    source = _Endless(ahead.check) if is_endless else _Waiting(ahead.check)
+    with pytest.raises(ZeroDivisionError), ExitStack() as stack:
+        stream: Readable = source
+        for _ in range(stages):
+            stream = stack.enter_context(ahead.reading(stream))
+        if isinstance(source, _Waiting):
+            assert source.asked.wait(30)
         raise ZeroDivisionError
 
 

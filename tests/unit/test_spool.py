@@ -282,14 +282,20 @@ def test_what_the_spool_holds_needs_no_room(tmp_path: Path) -> None:
     """The largest blob that is to come lies beside its layer for a while; stores are told."""
     whole, begun = _descriptor(), _descriptor(os.urandom(3 * MIB))
     layers = [Layer(blob, blob.digest, blob) for blob in (whole, begun)]
-    streams = FetchedLayers(BytesSource(image_of(layers), {}), layers, tmp_path, lambda e: None, lambda: None)
-    assert streams.room() == len(BLOB)
+    assert spool.missing(tmp_path, [whole, begun]) == len(BLOB) + 3 * MIB
+    assert _room(layers, tmp_path) == len(BLOB)
     (tmp_path / whole.digest.hex).write_bytes(BLOB)
-    assert spool.missing(tmp_path, [whole, begun]) == streams.room() == 3 * MIB
+    assert spool.missing(tmp_path, [whole, begun]) == _room(layers, tmp_path) == 3 * MIB
     (tmp_path / f"{begun.digest.hex}.partial").write_bytes(bytes(MIB))
-    assert spool.missing(tmp_path, [whole, begun]) == streams.room() == 2 * MIB
-    local = BytesSource(image_of(layers), {}, is_local=True)
-    assert FetchedLayers(local, layers, tmp_path, lambda e: None, lambda: None).room() == 0
+    assert spool.missing(tmp_path, [whole, begun]) == _room(layers, tmp_path) == 2 * MIB
+    assert _room(layers, tmp_path, is_local=True) == 0
+
+
+def _room(layers: list[Layer], directory: Path, *, is_local: bool = False) -> int:
+    """What stores are told, by streams that get nothing from their source."""
+    source = BytesSource(image_of(layers), {}, is_local)
+    with FetchedLayers(source, layers, directory, lambda event: None, lambda: None) as streams:
+        return streams.room()
 
 
 def test_the_directory_is_private_and_its_parents_are_not(tmp_path: Path) -> None:
