@@ -78,8 +78,8 @@ class LayerFetched:
 
 @frozen
 class RequestMade:
-    """A server answered a request of a fetcher, whatever it said. `digest` names the blob that it is for; empty: manifests, tokens and
-    all else. Redirects and second tries are requests of their own."""
+    """A server answered a request of a fetcher, whatever it said. `digest` names the blob that it is for; empty:
+    manifests, tokens and all else. Redirects and second tries are requests of their own."""
 
     digest: str = ""
 

@@ -196,6 +196,12 @@ class Layer:
     diff_id: Digest
     blob: Descriptor
 
+    @property
+    def expected_size(self) -> int:
+        """Bytes that will be served, as far as they are known before: else those that the manifest names."""
+        known = (self.blob.size, self.descriptor.size)
+        return next((size for size in known if size is not None), 0)
+
 
 @frozen(slots=False)
 class ImageSummary:

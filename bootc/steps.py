@@ -273,7 +273,7 @@ def _plan(image: Image, missing: Sequence[Layer]) -> FetchPlanned:
     return FetchPlanned(
         str(image.digest),
         len(present),
-        sum(layer.blob.size or 0 for layer in present),
+        sum(layer.expected_size for layer in present),
         len(missing),
-        sum(layer.blob.size or 0 for layer in missing),
+        sum(layer.expected_size for layer in missing),
     )

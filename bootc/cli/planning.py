@@ -126,7 +126,7 @@ def plan_document(plan: UpdatePlan) -> Document:
 def _methods(plan: UpdatePlan) -> dict[str, dict[str, int]]:
     whole = {"image": plan.distinct, "layers": plan.missing}
     costs = {
-        name: {"bytes": sum(layer.blob.size or 0 for layer in layers), "layers": len(layers), "requests": len(layers)}
+        name: {"bytes": sum(layer.expected_size for layer in layers), "layers": len(layers), "requests": len(layers)}
         for name, layers in whole.items()
     }
     found = plan.prediction
@@ -139,7 +139,7 @@ def _image(image: Image) -> Document:
         "reference": str(image.reference),
         "digest": str(image.digest),
         "version": image.version,
-        "layers": [{"digest": str(layer.descriptor.digest), "size": layer.blob.size} for layer in image.layers],
+        "layers": [{"digest": str(layer.descriptor.digest), "size": layer.expected_size} for layer in image.layers],
     }
 
 

@@ -119,7 +119,7 @@ def _table(source: Source, layer: Layer) -> Iterator[Table]:
 
 
 def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerPrediction:
-    digest, size = layer.descriptor.digest, layer.blob.size or 0
+    digest, size = layer.descriptor.digest, layer.expected_size
     try:
         location = locate(layer)
         if location is None or source.is_local or known.is_empty:

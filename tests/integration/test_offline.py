@@ -223,3 +223,21 @@ def test_a_system_is_updated_from_podmans_storage(host: Host, layout: Layout, po
     upgraded = host.json("upgrade")
     assert (upgraded["change"], upgraded["version"], upgraded["layersPresent"]) == ("deployed", "3", 2)
     assert host.deployments == [("3", "containers-storage", place), ("2", "containers-storage", place)]
+
+
+def test_updates_between_transports_are_predicted(host: Host, layout: Layout, podman: Podman, tmp_path: Path) -> None:
+    """A layer is the same, however it is kept and compressed."""
+    place = f"containers-storage:[overlay@{podman.folder}/storage+{podman.runtime}]localhost/os:2"
+    podman.load(layout.folder, "2", "localhost/os:2")
+    archives = {form: f"{form}:{tmp_path}/{form}.tar" for form in ("docker-archive", "oci-archive")}
+    for archive in archives.values():
+        skopeo(layout.reference("2"), archive)
+    sizes = {}
+    for name, new in {"oci": layout.reference("2"), **archives, "stored": place}.items():
+        methods = host.json("image", "plan", layout.reference("1"), new)["methods"]
+        assert (methods["image"]["layers"], methods["layers"]["layers"]) == (4, 2)
+        sizes[name] = methods["layers"]["bytes"]
+    assert sizes["oci"] == sizes["oci-archive"] > 0
+    changed = set(dirimage_layers("2")) - set(dirimage_layers("1"))
+    assert sizes["docker-archive"] == sum(map(len, changed))
+    assert sizes["stored"] == sizes["oci"], "podman does not know what it will serve, but what the manifest says"
