@@ -26,19 +26,25 @@ class Section:
         return data
 
 
-class Frames:
-    """The content of the frames in a stream (RFC 8878). Raises Unusable for what is damaged, or longer than `limit`.
+class Decompressor:
+    """Opens one stream after the other."""
 
-    Input that ends too early gives less content and no error.
-    """
-
-    def __init__(self, stream: Readable, limit: int) -> None:
+    def __init__(self) -> None:
         import zstandard
 
-        decompressor: Any = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        self._reader = decompressor.stream_reader(stream, read_size=CHUNK, read_across_frames=True)
+        self._decompressor: Any = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
         self._failure: type[Exception] = zstandard.ZstdError
-        self._left = limit
+
+    def open(self, stream: Readable, limit: int) -> Readable:
+        """The content of the frames in a stream (RFC 8878), until the next is opened. Raises Unusable for what is
+        damaged, or longer than `limit`. Input that ends too early gives less content and no error."""
+        reader = self._decompressor.stream_reader(stream, read_size=CHUNK, read_across_frames=True)
+        return _Frames(reader, self._failure, limit)
+
+
+class _Frames:
+    def __init__(self, reader: Any, failure: type[Exception], limit: int) -> None:
+        self._reader, self._failure, self._left = reader, failure, limit
 
     def read(self, size: int = -1, /) -> bytes:
         try:

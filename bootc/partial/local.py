@@ -47,7 +47,7 @@ class LocalContents(Known):
         return not self._donors
 
     def has_content(self, digest: bytes, size: int) -> bool:
-        return any(donor.contents.place(digest, size) for donor in self._donors)
+        return any(donor.contents.has_content(digest, size) for donor in self._donors)
 
     def has_gap(self, key: bytes) -> bool:
         return any(donor.contents.has_gap(key) for donor in self._donors)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 
-from attrs import frozen
+from attrs import field, frozen
 
 from bootc.fetcher import Readable
 from bootc.partial.entries import Unusable
-from bootc.partial.frames import CHUNK, Frames, Section
+from bootc.partial.frames import CHUNK, Decompressor, Section
 from bootc.partial.local import WHOLE, LocalContents
 from bootc.partial.parts import PartialBlob
 from bootc.partial.plan import Span
@@ -32,6 +33,7 @@ class Rebuilder:
     fetch: Callable[[Span], None]
     record: ContentsWriter
     """what becomes known of the layer; true only if the whole tar proves right"""
+    decompressor: Decompressor = field(factory=Decompressor, init=False)
 
     def tar(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
         """The tar stream, unverified. Raises FetchError or Unusable where it cannot go on: then whole pieces have been
@@ -87,10 +89,14 @@ class Rebuilder:
         if frame is None or gap.key is None:
             return self._frames(gap, _HEADERS_LIMIT)
         self.record.add_gap(gap.key, frame)
-        return _unpacked(_Bytes(frame), _HEADERS_LIMIT)
+        return self._unpacked(BytesIO(frame), _HEADERS_LIMIT)
 
     def _frames(self, piece: Piece, limit: int) -> Iterator[bytes]:
-        return _unpacked(Section(self.blob.read, piece.start, piece.end), limit)
+        return self._unpacked(Section(self.blob.read, piece.start, piece.end), limit)
+
+    def _unpacked(self, stream: Readable, limit: int) -> Iterator[bytes]:
+        frames = self.decompressor.open(stream, limit)
+        return iter(lambda: frames.read(CHUNK), b"")
 
 
 def note(record: ContentsWriter, content: Content) -> None:
@@ -102,22 +108,6 @@ def note(record: ContentsWriter, content: Content) -> None:
         record.add_content(path, 0, content.file_size, content.file_digest)
     if not content.is_zeros:
         record.add_content(path, content.offset, content.size, content.digest)
-
-
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self, size: int = -1, /) -> bytes:
-        end = len(self._data) if size < 0 else size
-        data, self._data = self._data[:end], self._data[end:]
-        return data
-
-
-def _unpacked(stream: Readable, limit: int) -> Iterator[bytes]:
-    frames = Frames(stream, limit)
-    while data := frames.read(CHUNK):
-        yield data
 
 
 def _measured(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from bootc.fetcher import Ranges
 from bootc.image import Descriptor
 from bootc.partial.annotations import TableLocation
 from bootc.partial.entries import Unusable, entries
-from bootc.partial.frames import CHUNK, Frames, Section
+from bootc.partial.frames import CHUNK, Decompressor, Section
 from bootc.partial.table import Piece, pieces
 
 
@@ -34,7 +34,8 @@ class Table:
 
     def pieces(self) -> Iterator[Piece]:
         """What the layer's tar consists of, read anew each time. Raises Unusable."""
-        return pieces(entries(Frames(self._section(), self.location.raw_length)), self.location)
+        stream = Decompressor().open(self._section(), self.location.raw_length)
+        return pieces(entries(stream), self.location)
 
     def _section(self) -> Section:
         return Section(self.read_at, self.location.offset, self.location.end)

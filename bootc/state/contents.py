@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -35,6 +37,8 @@ _CONTENT = struct.Struct(">32sQQL")
 _GAP = struct.Struct(">16sQL")
 _END = struct.Struct(">L")
 _FILE_LIMIT = 2 << 30
+_BATCH, _PIECE = 10_000, 1 << 20
+"""records, and bytes, that are written at once"""
 
 
 @frozen
@@ -58,35 +62,36 @@ class LayerContents:
         starts = [_HEAD.size]
         for size in sizes:
             starts.append(starts[-1] + size)
-        self._contents = os.pread(descriptor, sizes[0], starts[0])
-        self._gaps = os.pread(descriptor, sizes[1], starts[1])
+        self._contents = _Sorted(_CONTENT, os.pread(descriptor, sizes[0], starts[0]))
+        self._gaps = _Sorted(_GAP, os.pread(descriptor, sizes[1], starts[1]))
         self._ends, self._paths, self._frames, self._end = starts[2:]
 
     @property
     def tables_size(self) -> int:
         """Bytes that are held in memory."""
-        return len(self._contents) + len(self._gaps)
+        return self._contents.size + self._gaps.size
 
     def place(self, digest: bytes, size: int) -> Place | None:
         """Where this content was when the layer was imported."""
-        index = _find(self._contents, _CONTENT.size, digest)
-        if index is None:
-            return None
-        _, known_size, offset, number = _CONTENT.unpack_from(self._contents, index)
-        path = self._path(number) if known_size == size else None
-        return Place(path, offset) if path else None
+        found = self._contents.find(digest)
+        path = self._path(found[3]) if found and found[1] == size else None
+        return Place(path, found[2]) if found and path else None
+
+    def has_content(self, digest: bytes, size: int) -> bool:
+        """Whether the layer had this content."""
+        found = self._contents.find(digest)
+        return found is not None and found[1] == size
 
     def has_gap(self, key: bytes) -> bool:
         """Whether the layer has a gap with this key."""
-        return _find(self._gaps, _GAP.size, key) is not None
+        return self._gaps.find(key) is not None
 
     def gap(self, key: bytes) -> bytes | None:
         """The gap's frame, compressed."""
-        index = _find(self._gaps, _GAP.size, key)
-        if index is None:
+        found = self._gaps.find(key)
+        if found is None:
             return None
-        _, offset, size = _GAP.unpack_from(self._gaps, index)
-        start = self._frames + offset
+        start, size = self._frames + found[1], found[2]
         data = os.pread(self._descriptor, size, start) if start + size <= self._end else b""
         return data if len(data) == size else None
 
@@ -109,12 +114,24 @@ class LayerContents:
             return None
 
 
-def _find(table: bytes, width: int, key: bytes) -> int | None:
-    """The offset of the record that begins with `key`."""
-    count = len(table) // width
-    number = bisect_left(range(count), key, key=lambda i: table[i * width : i * width + len(key)])
-    start = number * width
-    return start if number < count and table[start : start + len(key)] == key else None
+class _Sorted:
+    """Records in the order of the keys that they begin with."""
+
+    def __init__(self, record: struct.Struct, table: bytes) -> None:
+        self._record, self._table = record, table
+        width, first = record.size, struct.Struct(f">Q{record.size - 8}x")
+        self._firsts = array("Q", (number for (number,) in first.iter_unpack(table[: len(table) // width * width])))
+        self.size = len(table) + 8 * len(self._firsts)
+
+    def find(self, key: bytes) -> tuple[Any, ...] | None:
+        """The first record with this key."""
+        number = bisect_left(self._firsts, int.from_bytes(key[:8], "big"))
+        while number < len(self._firsts):
+            found = self._record.unpack_from(self._table, number * self._record.size)
+            if found[0] >= key:
+                return found if found[0] == key else None
+            number += 1
+        return None
 
 
 @define
@@ -144,10 +161,17 @@ class ContentsWriter:
 
     def encoded(self) -> Iterator[bytes]:
         """The file, in pieces."""
-        contents, gaps = b"".join(sorted(self._contents)), b"".join(sorted(self._gaps))
-        tables = (contents, gaps, bytes(self._ends), bytes(self._paths), bytes(self._frames))
-        yield _HEAD.pack(_MAGIC, *map(len, tables))
-        yield from filter(None, tables)
+        self._contents.sort()
+        self._gaps.sort()
+        contents, gaps = len(self._contents) * _CONTENT.size, len(self._gaps) * _GAP.size
+        rest = (self._ends, self._paths, self._frames)
+        yield _HEAD.pack(_MAGIC, contents, gaps, *map(len, rest))
+        for records in (self._contents, self._gaps):
+            for start in range(0, len(records), _BATCH):
+                yield b"".join(records[start : start + _BATCH])
+        for table in rest:
+            for start in range(0, len(table), _PIECE):
+                yield bytes(table[start : start + _PIECE])
 
 
 @frozen
