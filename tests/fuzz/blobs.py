@@ -19,7 +19,7 @@ from bootc.errors import IntegrityError, UnsupportedError
 from bootc.image import Layer
 from bootc.partial.annotations import TableLocation, locate
 from bootc.partial.entries import Unusable, entries
-from bootc.partial.frames import Frames
+from bootc.partial.frames import Decompressor
 from bootc.partial.known import Nothing
 from bootc.partial.plan import plan
 from bootc.partial.rebuild import note
@@ -143,7 +143,7 @@ def _decompressed(data: bytes, *, is_odd: bool) -> bytes | None:
 
 def _frames(data: bytes, *, is_odd: bool) -> bytes | None:
     try:
-        return _drained(Frames(OddStream(data) if is_odd else io.BytesIO(data), _MOST).read)
+        return _drained(Decompressor().open(OddStream(data) if is_odd else io.BytesIO(data), _MOST).read)
     except Unusable:
         return None
 
