@@ -2,8 +2,9 @@
 
     pytest -p bootc.testing.plugin --pyargs bootc.testing.conformance --bootc-backend NAME
 
-A plugin is opened with the default values of its options (a fetcher: with the suite's registry and credentials, if it
-has options `insecure` and `authfile`), and held to the capabilities that its record declares.
+A plugin is opened with the default values of its options (a fetcher: with the suite's registry and credentials, and
+little patience, if it has options of the names in `Place.options`), and held to the capabilities that its record
+declares.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ if selected.fetcher is not None:
 
             def open_at(context: Context, place: Place) -> Fetcher:
                 known = {field.name for field in attrs.fields(FETCHER.options)}
-                given: dict[str, Any] = {"insecure": place.insecure, "authfile": str(place.authfile)}
-                return FETCHER.open(context, FETCHER.options(**{key: given[key] for key in known & given.keys()}))
+                given: dict[str, Any] = {key: value for key, value in place.options.items() if key in known}
+                return FETCHER.open(context, FETCHER.options(**given))
 
             return open_at
 

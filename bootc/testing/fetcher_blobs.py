@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from bootc.errors import FetchError, IntegrityError
-from bootc.fetcher import Fetcher, Source
-from bootc.streams import FetchedLayers
+from bootc.fetcher import Fetcher
 from bootc.testing.fetcher_images import RegistryShelf, Shelf, make_sample, sha256
-from bootc.testing.fetcher_place import AMD64, FetcherFixtures, Listener, read
+from bootc.testing.fetcher_place import AMD64, FetcherFixtures, Listener, imported, read
 from bootc.testing.registry import cut_after, redirects
 from bootc.testing.suite import clause
 
@@ -92,7 +91,7 @@ class BlobClauses(FetcherFixtures):
         shelf.keep(sha256(sample.blobs[0]), damage(sample.blobs[0]))
         with fetcher.resolve(reference, AMD64) as source:
             with pytest.raises(FetchError):
-                _import(source, tmp_path / "spool", listener)
+                imported(source, tmp_path / "spool", listener)
             try:
                 data = read(source, source.image.layers[0].blob)
             except IntegrityError:
@@ -111,14 +110,3 @@ class BlobClauses(FetcherFixtures):
     def test_a_registry_is_not_local(self, fetcher: Fetcher, remote: RegistryShelf) -> None:
         with fetcher.resolve(remote.put("os", make_sample("os")), AMD64) as source:
             assert not source.is_local
-
-
-def _import(source: Source, spool: Path, listener: Listener) -> None:
-    """Read all layers as the core does, with all its checks."""
-    spool.mkdir()
-    layers = source.image.layers
-    with FetchedLayers(source, layers, spool, listener.events.append, listener.check_cancelled) as fetched:
-        for layer in layers:
-            with fetched.open(layer) as stream:
-                while stream.read(100_000):
-                    pass

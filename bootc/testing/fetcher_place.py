@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, TypeAlias
@@ -21,6 +22,7 @@ from bootc.hookspec import Context
 from bootc.image import Descriptor
 from bootc.machine import Machine
 from bootc.platform import Platform
+from bootc.streams import FetchedLayers
 from bootc.testing.fetcher_images import LayoutShelf, RegistryShelf, Shelf
 from bootc.testing.registry import FakeRegistry
 from bootc.testing.suite import ConformanceSuite
@@ -45,6 +47,22 @@ class Place:
     """credentials, containers-auth.json(5); nobody's to begin with"""
     policy: Path
     """signature policy, containers-policy.json(5), also in $CONTAINERS_POLICY_JSON; accepts anything to begin with"""
+    configuration: Path
+    """$XDG_CONFIG_HOME: a person's `containers/certs.d` (containers-certs.d(5)), and nothing else"""
+    silence: float = 10.0
+    """seconds without a byte after which the fetcher is to give up a try, if that can be configured"""
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The same for a fetcher whose options have these names, and to be quick with new tries."""
+        waiting = {"read_timeout": self.silence, "connect_timeout": self.silence, "retries": 2, "backoff": 0.01}
+        return {"insecure": self.insecure, "authfile": str(self.authfile), **waiting}
+
+    def trust(self, address: str, authority: Path) -> None:
+        """Trust this authority's certificates (PEM) on connections to HOST:PORT."""
+        folder = self.configuration / "containers/certs.d" / address
+        folder.mkdir(parents=True)
+        (folder / "authority.crt").write_bytes(authority.read_bytes())
 
     def log_in(self, address: str, user: str, password: str) -> None:
         """Put credentials for a registry into the file."""
@@ -101,13 +119,14 @@ class FetcherFixtures(ConformanceSuite):
     @pytest.fixture
     def place(self, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         """Files of this test only; the environment's are out of sight."""
-        place = Place((registry.address,), tmp_path / "auth.json", tmp_path / "policy.json")
+        place = Place((registry.address,), tmp_path / "auth.json", tmp_path / "policy.json", tmp_path / "configuration")
         place.authfile.write_text("{}")
         place.set_policy(ACCEPT)
         for name in _DISTURBING:
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.lower(), raising=False)
         monkeypatch.setenv("CONTAINERS_POLICY_JSON", str(place.policy))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(place.configuration))
         return place
 
     @pytest.fixture
@@ -143,6 +162,20 @@ def read(source: Source, blob: Descriptor, start: int = 0, size: int = 20_000) -
     """A blob from an offset to its end, in pieces."""
     with source.open_blob(blob, start) as stream:
         return b"".join(iter(lambda: stream.read(size), b""))
+
+
+def imported(source: Source, spool: Path, listener: Listener) -> tuple[str, ...]:
+    """Read all layers as the core does, with all its checks; the digests of their contents, decompressed."""
+    spool.mkdir()
+    layers, found = source.image.layers, []
+    with FetchedLayers(source, layers, spool, listener.events.append, listener.check_cancelled) as fetched:
+        for layer in layers:
+            content = hashlib.sha256()
+            with fetched.open(layer) as stream:
+                while data := stream.read(1 << 18):
+                    content.update(data)
+            found.append(f"sha256:{content.hexdigest()}")
+    return tuple(found)
 
 
 @define

@@ -17,7 +17,11 @@ from bootc.testing.child import ChildError, in_namespaces
 from bootc.testing.selection import selected
 from bootc.testing.suite import ConformanceSuite
 
-pytest.register_assert_rewrite("bootc.testing.storage", "bootc.testing.fetcher", "bootc.testing.bootloader")
+pytest.register_assert_rewrite(
+    "bootc.testing.storage",
+    "bootc.testing.bootloader",
+    *(f"bootc.testing.fetcher_{part}" for part in ("blobs", "failures", "hostile", "place", "resolving")),
+)
 
 PATIENCE = 300
 """seconds that a test in a process of its own may take"""

@@ -15,7 +15,15 @@ class TestRegistryFetcher(FetcherSuite):
     @pytest.fixture
     def open_fetcher(self) -> OpenFetcher:
         return lambda context, place: RegistryFetcher(
-            context, RegistryOptions(insecure=place.insecure, authfile=str(place.authfile), backoff=0.01)
+            context,
+            RegistryOptions(
+                insecure=place.insecure,
+                authfile=str(place.authfile),
+                connect_timeout=place.silence,
+                read_timeout=place.silence,
+                retries=2,
+                backoff=0.01,
+            ),
         )
 
 

@@ -28,10 +28,11 @@ class Authority:
     own: Certificate
 
     @classmethod
-    def create(cls, folder: Path) -> Authority:
-        """A fresh one."""
-        own = _files(folder, "authority")
-        _openssl("req", "-x509", *_KIND, "-subj", "/CN=authority", "-days", "2", *_out(own))
+    def create(cls, folder: Path, name: str = "authority") -> Authority:
+        """The one of this name, made if it is not there."""
+        own = _files(folder, name)
+        if not own.certificate.exists():
+            _openssl("req", "-x509", *_KIND, "-subj", f"/CN={name}", "-days", "2", *_out(own))
         return cls(folder, own)
 
     def certificate(self, name: str = "server", names: str = _NAMES, days: int = 1) -> Certificate:

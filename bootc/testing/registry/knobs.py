@@ -9,6 +9,18 @@ from attrs import evolve
 
 from bootc.testing.registry.messages import Action, Framing, Received, Reply
 
+
+def together(*actions: Action) -> Action:
+    """All of them for one answer, each on what the one before it made."""
+
+    def action(request: Received, reply: Reply) -> Reply:
+        for one in actions:
+            reply = one(request, reply)
+        return reply
+
+    return action
+
+
 # ---------------------------------------------------------------- other answers
 
 
@@ -159,3 +171,8 @@ def preceded_by(data: bytes, times: int = 1) -> Action:
 def headed(head: bytes) -> Action:
     """These bytes instead of status line and headers."""
     return lambda request, reply: evolve(reply, head=head)
+
+
+def stops_in_head(head: bytes) -> Action:
+    """These bytes, and nothing more; the connection stays."""
+    return lambda request, reply: evolve(reply, head=head, send=0, hold=True)

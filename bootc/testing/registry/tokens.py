@@ -26,7 +26,9 @@ class Bearer:
     """where tokens are said to come from; None: from here"""
     challenge: str = _CHALLENGE
     answer: Mapping[str, object] = field(factory=lambda: {"expires_in": 300})
-    """what stands beside `token` in the answer; a `token` here replaces the right one"""
+    """what stands beside the token in the answer"""
+    key: str = "token"
+    """under which the token stands in the answer"""
     given: dict[str, int] = field(factory=dict)
     """tokens, and for how many requests they are good still"""
 
@@ -51,4 +53,4 @@ class Bearer:
             return json_reply(401, {})
         token = f"t0ken-of-a-fake-{len(self.given)}"
         self.given[token] = self.uses
-        return json_reply(200, {"token": token, **self.answer})
+        return json_reply(200, {self.key: token, **self.answer})

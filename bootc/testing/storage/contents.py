@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from bootc.errors import BootcError
+from bootc.testing.attributes import ACCESS_LIST, CAPABILITY
 from bootc.testing.fakes import FakeImage, FakeLayer, os_image
 from bootc.testing.storage.base import StorageSuite
 from bootc.testing.storage.system import System
 from bootc.testing.suite import clause
 from bootc.testing.trees import NormalTree, difference, read
 
-CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
-"""security.capability (capabilities(7), VFS_CAP_REVISION_2): CAP_NET_BIND_SERVICE, permitted and effective"""
-ACCESS_LIST = struct.pack("<I", 2) + b"".join(
-    struct.pack("<HHI", tag, bits, who)
-    for tag, bits, who in (
-        (0x01, 6, 0xFFFFFFFF),
-        (0x02, 4, 1234),
-        (0x04, 4, 0xFFFFFFFF),
-        (0x10, 4, 0xFFFFFFFF),
-        (0x20, 0, 0xFFFFFFFF),
-    )
-)
-"""system.posix_acl_access (acl(5)): the owner, one other user, the group, mask and others"""
 NAMES = ("ä ö ü", "日本語", "tab\tnewline\nquote\"'", "-rf", "back\\slash", "a" * 255, " ", "wh.plain", "%41", "*?[x]")
 MANY = 10_000
 
