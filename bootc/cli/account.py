@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from attrs import evolve
+
 from bootc.events import Event, FetchPlanned, LayerFetched, Phase, PhaseFinished, RequestMade
 from bootc.status import size_text
 
@@ -13,7 +15,7 @@ class Account:
 
     def __init__(self) -> None:
         self.plan: FetchPlanned | None = None
-        self.layers: list[LayerFetched] = []
+        self._layers: dict[str, LayerFetched] = {}
         self.requests = Counter[str]()
         """by the digest of the blob; the empty one stands for all else"""
         self.seconds: dict[Phase, float] = {}
@@ -22,9 +24,10 @@ class Account:
     def __call__(self, event: Event) -> None:
         match event:
             case FetchPlanned():
-                self.plan, self.layers = event, []
+                self.plan, self._layers = event, {}
             case LayerFetched():
-                self.layers.append(event)
+                before = self._layers.get(event.digest)
+                self._layers[event.digest] = _joined(before, event) if before else event
             case RequestMade():
                 self.requests[event.digest] += 1
             case PhaseFinished():
@@ -34,6 +37,11 @@ class Account:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    @property
+    def layers(self) -> tuple[LayerFetched, ...]:
+        """Each once, with all that it cost: one whose parts proved wrong is fetched again."""
+        return tuple(self._layers.values())
 
     @property
     def fetched(self) -> int:
@@ -59,3 +67,7 @@ class Account:
         rate = f" ({size_text(int(self.fetched / seconds))}/s)" if seconds > 0 else ""
         saved = f"; saved: {size_text(self.saved)}" if self.saved else ""
         return f"Fetched layers: {size_text(self.fetched)} in {seconds:.1f} s{rate}{saved}"
+
+
+def _joined(before: LayerFetched, after: LayerFetched) -> LayerFetched:
+    return evolve(after, fetched=before.fetched + after.fetched, seconds=before.seconds + after.seconds)

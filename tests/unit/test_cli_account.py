@@ -52,6 +52,13 @@ def test_a_fetch_is_added_up() -> None:
     assert found.text() == "Fetched layers: 2.5 MB in 2.0 s (1.2 MB/s); saved: 570.0 kB"
 
 
+def test_a_layer_that_is_fetched_again_is_one_layer_that_cost_more() -> None:
+    first = LayerFetched(ONE, 1_000_000, 50_000, reused=950_000, seconds=1.0)
+    found = account(first, LayerFetched(ONE, 1_000_000, 1_000_000, seconds=2.0))
+    assert found.layers == (LayerFetched(ONE, 1_000_000, 1_050_000, seconds=3.0),)
+    assert found.saved == 0
+
+
 def test_a_phase_that_comes_twice_counts_twice() -> None:
     found = account(PhaseFinished(Phase.CLEAN, 0.5), PhaseFinished(Phase.CLEAN, 0.25))
     assert found.seconds == {Phase.CLEAN: 0.75}
