@@ -20,6 +20,8 @@ from tests.ostree_images import digest_of
 from tests.servers import RegistryServer
 from tests.unit.cli_runs import Run, bootc
 
+NEWER = "(use the newer version of bootc that wrote it)"
+"""what to do about a record that is not understood"""
 _PR_SET_CHILD_SUBREAPER = 36
 _PATIENCE = 5.0
 _EXPECTED = ("Installing image: ", "Digest: ", "warning: ", "note: Deploying commit ")
@@ -80,6 +82,11 @@ def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 # ---------------------------------------------------------------- commands
+
+
+def switch(world: World, tag: str) -> tuple[str, ...]:
+    """The command for an image of the layout."""
+    return ("switch", "--transport", "oci", world.layout.name(tag))
 
 
 def error_of(run: Run, code: int = 1) -> str:

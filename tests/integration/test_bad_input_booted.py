@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration.booted import BootedSysroot, running_layer
-from tests.integration.failing import World, error_of, unchanged
+from tests.integration.failing import World, error_of, switch, unchanged
 from tests.integration.sysroots import MIB, copy_mounted, installed_disk, os_layers, snapshot
 from tests.ostree_images import Tar
 from tests.unit.cli_runs import Run
@@ -38,10 +38,6 @@ def disk(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def booted(world: World, disk: Path, tmp_path: Path) -> Iterator[BootedSysroot]:
     with copy_mounted(disk, tmp_path) as root:
         yield BootedSysroot.boot(root, tmp_path, world.layout.folder)
-
-
-def switch(world: World, tag: str) -> tuple[str, ...]:
-    return ("switch", "--transport", "oci", world.layout.name(tag))
 
 
 def slots(booted: BootedSysroot) -> dict[str, str | None]:

@@ -1,45 +1,19 @@
-"""Backend composefs, by the real command: damaged records, plans, images and objects, and filesystems in the way.
-
-The old system stays as it was, one line says why, and the next command goes on.
-"""
+"""Backend composefs, by the real command: what is its own among the harm that `test_bad_input_roots` does to it."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.bad_sysroots import COMPOSEFS, error, found, succeed
 from tests.integration.dirimage_sysroots import dirimage_layers
-from tests.integration.failing import World, error_of, fails
-from tests.integration.sysroots import DISK_SIZE, MIB, copy_mounted, images, install, make_disk, mounted
-from tests.integration.test_bad_input_space import ADVICE, filled
-from tests.ostree_images import Tar, normal_form
+from tests.integration.failing import World, error_of, switch
+from tests.integration.sysroots import copy_mounted, images, make_disk, mounted
 from tests.unit.cli_runs import bootc
 
 pytestmark = pytest.mark.root
-
-NEWER = "(use the newer version of bootc that wrote it)"
-MOMENTS = 6
-STATE = "composefs/state.json"
-_UNCOMPARED = ("lost+found", "composefs/layers", "composefs/objects", "composefs/bootc/spool", "composefs/bootc/lock")
-
-
-def composefs_disk(folder: Path, source: str, *options: str) -> Path:
-    """A disk (`options` of `make_disk`) on which an image was installed."""
-    disk = make_disk(folder / "disk", DISK_SIZE, *options)
-    with mounted(disk, folder / "target") as root:
-        run = install(root, source, "--skip-finalize", "--backend", "composefs")
-        assert run.code == 0, run.err
-    shutil.rmtree(folder / "target")
-    return disk
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +21,7 @@ def disk(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Version c1 is on it; c2 and c3 are there to switch to."""
     for version in ("c1", "c2", "c3"):
         world.layout.add(version, dirimage_layers(version))
-    return composefs_disk(tmp_path_factory.mktemp("composefs"), world.layout.reference("c1"))
+    return COMPOSEFS.disk(tmp_path_factory.mktemp("composefs"), world.layout.reference("c1"))
 
 
 @pytest.fixture
@@ -57,96 +31,15 @@ def root(disk: Path, tmp_path: Path) -> Iterator[Path]:
         yield sysroot
 
 
-@contextmanager
-def unchanged(root: Path) -> Iterator[None]:
-    """Assert that deployments, images and their order stay; objects and layers that were fetched may be there."""
-
-    def snapshot() -> tuple[object, ...]:
-        state = json.loads((root / STATE).read_bytes())
-        files = {path: found for path, found in normal_form(root).items() if not path.startswith((*_UNCOMPARED, STATE))}
-        return files, state["order"], state["pinned"]
-
-    before = snapshot()
-    objects = {path: path.read_bytes() for path in (root / "composefs/objects").glob("??/*")}
-    yield
-    assert snapshot() == before
-    assert {path: path.read_bytes() for path in objects} == objects
-
-
-def on(root: Path, *words: str) -> tuple[str, ...]:
-    return ("--sysroot", str(root), *words)
-
-
-def switch(world: World, tag: str) -> tuple[str, ...]:
-    return ("switch", "--transport", "oci", world.layout.name(tag))
-
-
-def error(root: Path, *words: str) -> str:
-    """The error of a command that leaves everything as it was."""
-    return fails(root.parent, *on(root, *words))
-
-
-def succeed(root: Path, *words: str) -> None:
-    run = bootc(*on(root, *words))
-    assert run.code == 0, run.err
-
-
-def found(root: Path, pattern: str) -> Path:
-    (path,) = (root / "composefs").glob(pattern)
-    return path
-
-
 def erofs_of(root: Path) -> Path:
     """The EROFS image of the only deployment."""
-    (line,) = [text for text in found(root, "deployments/*/mounts").read_text().splitlines() if "composefs" in text][:1]
-    return root / line.split()[1]
-
-
-# ---------------------------------------------------------------- records
-
-RECORDS = {
-    "state": ("state.json", 'write {{"number": N, "order": [IDs of composefs/deployments, the default first]}} to it'),
-    "deployment": ("deployments/*/deployment.json", "move {folder} away while another deployment runs"),
-    "image": ("images/*.json", "move it away; the next import of the image writes it again"),
-    "repository": (
-        "repository.json",
-        "write the algorithm that the names of objects have: 62 digits are sha256, 126 are sha512",
-    ),
-}
-DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda good: b"", "damaged: Expecting value: line 1 column 1 (char 0)"),
-    "truncated": (lambda good: good[: len(good) // 2], "damaged: "),
-    "garbage": (lambda good: b"\0\x1b[31m", "damaged: Expecting value: line 1 column 1 (char 0)"),
-    "another kind": (lambda good: b"[]", "damaged: not a JSON object"),
-    "nothing in it": (lambda good: b"{}", "damaged: '"),
-    "newer": (
-        lambda good: b'{"format": {"incompatible": ["quantum\\u001b[31m"]}}',
-        "uses what this version does not know: quantum\\x1b[31m ",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("record", RECORDS)
-def test_a_damaged_record(world: World, root: Path, record: str, damage: str) -> None:
-    pattern, hint = RECORDS[record]
-    change, problem = DAMAGES[damage]
-    path = found(root, pattern)
-    name, good = path.relative_to(root), path.read_bytes()
-    path.write_bytes(change(good))
-    expected = NEWER if damage == "newer" else f"({hint.format(folder=name.parent)})"
-    for words in (switch(world, "c2"), *([] if record == "repository" else [("status",)])):
-        line = error(root, *words)
-        assert line.startswith(f"{name}: {problem}"), line
-        assert line.endswith(expected), line
-        assert path.read_bytes() == change(good)
-    path.write_bytes(good)
-    assert images(root) == ["c1"]
+    lines = found(root, "composefs/deployments/*/mounts").read_text().splitlines()
+    return root / next(line.split()[1] for line in lines if "composefs" in line)
 
 
 def test_the_hint_of_a_damaged_image_helps(world: World, root: Path) -> None:
     """Without its record the deployment goes on, and so do updates of it."""
-    path = found(root, "images/*.json")
+    path = found(root, "composefs/images/*.json")
     path.write_bytes(b"{")
     assert error(root, *switch(world, "c2")).startswith(f"{path.relative_to(root)}: damaged: ")
     path.rename(root / "away")
@@ -158,29 +51,7 @@ def test_the_hint_of_a_damaged_image_helps(world: World, root: Path) -> None:
     assert images(root) == ["c1", "c2"]
 
 
-# ---------------------------------------------------------------- plans, images, objects
-
-PLANS = {
-    "missing": None,
-    "empty": b"",
-    "truncated": b"bootc-mount-plan 2\ncomposefs composefs/ob",
-    "altered": b"bootc-mount-plan 1\nroot composefs/objects\n",
-    "newer": b"bootc-mount-plan 99\nquantum leap\n",
-}
-
-
-@pytest.mark.parametrize("content", PLANS.values(), ids=PLANS)
-def test_a_damaged_mount_plan_is_mended(world: World, root: Path, content: bytes | None) -> None:
-    succeed(root, *switch(world, "c2"))
-    good = {plan: plan.read_bytes() for plan in (root / "composefs/deployments").glob("*/mounts")}
-    for plan in good:
-        plan.unlink()
-        if content is not None:
-            plan.write_bytes(content)
-    assert images(root) == ["c2", "c1"]
-    succeed(root, "rollback")
-    assert len(good) == 2
-    assert {plan: plan.read_bytes() for plan in good} == good
+# ---------------------------------------------------------------- images and objects
 
 
 @pytest.mark.parametrize("content", [None, b"", b"altered"], ids=["missing", "truncated", "altered"])
@@ -234,86 +105,6 @@ def test_two_deployments_of_one_digest(world: World, root: Path) -> None:
         succeed(root, *switch(world, version))
     assert images(root) == ["c3", "c2"]
     assert len(list((root / "composefs/images").iterdir())) == 2
-
-
-# ---------------------------------------------------------------- filesystems
-
-
-@pytest.fixture(scope="module")
-def large(world: World) -> str:
-    """An image of which each part of an update needs room."""
-    layers = dirimage_layers("large", ballast=4 * MIB)
-    world.layout.add("large", [*layers, Tar().add("etc/large", data=os.urandom(MIB)).data])
-    return "large"
-
-
-@pytest.mark.parametrize("left", [0, 1, 4, 6])
-def test_a_full_disk(world: World, root: Path, large: str, left: int) -> None:
-    """The more MiB are left, the later it fails."""
-    with filled(root, left * MIB), unchanged(root):
-        line = error(root, *switch(world, large))
-        assert line.startswith("insufficient free space for "), line
-        assert line.endswith(ADVICE)
-        assert images(root) == ["c1"]
-    succeed(root, *switch(world, large))
-    assert images(root) == ["large", "c1"]
-
-
-@pytest.fixture(scope="module")
-def crowded(world: World, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed disk with files in place of all its free inodes: `fillers/0` and so on."""
-    folder = tmp_path_factory.mktemp("crowded-composefs")
-    made = composefs_disk(folder, world.layout.reference("c1"), "-N", "768")
-    with mounted(made, folder / "mounted") as root:
-        (root / "fillers").mkdir()
-        for number in range(os.statvfs(root).f_favail):
-            (root / f"fillers/{number}").touch()
-    return made
-
-
-@pytest.mark.parametrize("left", [0, 2, 12])
-def test_a_disk_that_runs_out_of_inodes(world: World, tmp_path: Path, crowded: Path, left: int) -> None:
-    with copy_mounted(crowded, tmp_path) as root:
-        for number in range(left):
-            (root / f"fillers/{number}").unlink()
-        with unchanged(root):
-            line = error(root, *switch(world, "c2"))
-        assert line.startswith("insufficient free space for "), line
-        assert images(root) == ["c1"]
-        for filler in (root / "fillers").iterdir():
-            filler.unlink()
-        succeed(root, *switch(world, "c2"))
-        assert images(root) == ["c2", "c1"]
-
-
-def test_a_sysroot_that_is_mounted_read_only(world: World, root: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", root], check=True)
-    line = error(root, *switch(world, "c2"))
-    assert line.endswith("read-only file system (remount it writable, or choose another target)"), line
-    assert images(root) == ["c1"]
-
-
-@pytest.mark.parametrize("moment", range(MOMENTS))
-def test_a_command_that_is_killed(world: World, root: Path, large: str, moment: int) -> None:
-    """The old system, or the new one whole; and the next command brings the new one."""
-    steps = "rename,mkdir,fsync,syncfs,unlink,link,symlink"
-    inject = f"inject={steps}:signal=KILL:when={1 + moment * 4}"
-    command = (sys.executable, "-m", "bootc", *on(root, *switch(world, large)))
-    done = subprocess.run(
-        ["strace", "-qq", "-e", f"trace={steps}", "-e", inject, "-o", "/dev/null", *command], capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert images(root) in (["c1"], ["large", "c1"])
-    succeed(root, *switch(world, large))
-    assert images(root) == ["large", "c1"]
-    for directory in ("incoming", "checkouts"):
-        assert list((root / "composefs" / directory).iterdir()) == []
-
-
-def test_an_installation_onto_what_holds_one(world: World, root: Path) -> None:
-    line = error_of(install(root, world.layout.reference("c1"), "--backend", "composefs"))
-    assert "empty" in line.lower(), line
-    assert images(root) == ["c1"]
 
 
 def test_verity_that_is_required_and_cannot_be_leaves_the_target_empty(world: World, tmp_path: Path) -> None:

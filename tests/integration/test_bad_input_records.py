@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.failing import World, fails
+from tests.integration.failing import NEWER, World, fails
 from tests.integration.sysroots import images
 from tests.unit.cli_runs import bootc
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.root
 STATE = "ostree/bootc"
 SYSTEM, REFERENCES = f"{STATE}/system.json", f"{STATE}/references.json"
 MOVE_AWAY = "(move the file away; without it, commands that change the system need --bootloader NAME)"
-NEWER = "(use the newer version of bootc that wrote it)"
 CACHE = "(it is a cache: remove the file, and the next `bootc upgrade` writes it anew)"
 
 

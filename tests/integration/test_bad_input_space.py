@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.integration.failing import World, fails
+from tests.integration.scarcity import ADVICE, crowd, filled, free, uncrowd
 from tests.integration.sysroots import (
     MIB,
     copy_mounted,
@@ -26,7 +26,6 @@ from tests.unit.cli_runs import bootc
 
 pytestmark = pytest.mark.root
 
-ADVICE = "(free some space, then try again)"
 ZEROS = 20 * MIB
 """content that takes no room on the way, and much in the store"""
 
@@ -37,30 +36,6 @@ def large(world: World) -> str:
     zeros = Tar().add("usr/zeros", data=bytes(ZEROS)).data
     world.publish("large", [zeros, *os_layers("large", ballast=4 * MIB)])
     return "large"
-
-
-def free(root: Path) -> int:
-    found = os.statvfs(root)
-    return found.f_bavail * found.f_frsize
-
-
-@contextmanager
-def filled(root: Path, left: int) -> Iterator[None]:
-    """All but about `left` bytes of a filesystem are taken by a file; it is removed at the end."""
-    gap, filler = root / "gap", root / "filler"
-    gap.write_bytes(bytes(left))
-    with filler.open("wb", buffering=0) as file:
-        size = MIB
-        while size >= 1024:
-            try:
-                file.write(bytes(size))
-                os.fsync(file.fileno())
-            except OSError:
-                size //= 4
-    gap.unlink()
-    os.sync()
-    yield
-    filler.unlink()
 
 
 def switch(world: World, root: Path, name: str, *, registry: bool = False) -> tuple[str, ...]:
@@ -127,13 +102,11 @@ def test_a_boot_partition_that_is_full(world: World, tmp_path: Path, own_mounts:
 
 @pytest.fixture(scope="module")
 def crowded(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed disk with files in place of all its free inodes: `fillers/0` and so on."""
+    """An installed disk with files in place of all its free inodes."""
     folder = tmp_path_factory.mktemp("crowded")
     disk = installed_disk(folder, world.layout, "v1", "-N", "1024")
     with mounted(disk, folder / "mounted") as root:
-        (root / "fillers").mkdir()
-        for number in range(os.statvfs(root).f_favail):
-            (root / f"fillers/{number}").touch()
+        crowd(root)
     return disk
 
 
@@ -141,8 +114,7 @@ def crowded(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_disk_that_runs_out_of_inodes(world: World, tmp_path: Path, crowded: Path, left: int) -> None:
     """The more are left, the later it fails: in the lock, in the layers, in the merge, in the checkout, in /boot."""
     with copy_mounted(crowded, tmp_path) as root:
-        for number in range(left):
-            (root / f"fillers/{number}").unlink()
+        uncrowd(root, left)
         line = fails(tmp_path, *switch(world, root, "v2"), root=root)
         assert line.startswith("insufficient free space for "), line
         assert images(root) == ["v1"]
@@ -152,8 +124,7 @@ def test_a_disk_that_runs_out_of_inodes(world: World, tmp_path: Path, crowded: P
 def test_with_inodes_again_the_update_goes_on(world: World, tmp_path: Path, crowded: Path) -> None:
     with copy_mounted(crowded, tmp_path) as root:
         fails(tmp_path, *switch(world, root, "v2"), root=root)
-        for filler in (root / "fillers").iterdir():
-            filler.unlink()
+        uncrowd(root)
         assert bootc(*switch(world, root, "v2")).code == 0
         assert images(root) == ["v2", "v1"]
 
