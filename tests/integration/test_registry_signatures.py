@@ -262,12 +262,6 @@ def test_a_payload_with_another_digest_is_an_error(registry: Signed, tmp_path: P
 
 
 UNSUPPORTED = {
-    "fulcio": {
-        "type": "sigstoreSigned",
-        "fulcio": {"caPath": "/ca", "oidcIssuer": "i", "subjectEmail": "e"},
-        "rekorPublicKeyPath": "/k",
-    },
-    "pki": {"type": "sigstoreSigned", "pki": {"caRootsPath": "/ca", "subjectEmail": "e"}},
     "X.509 keys": {"type": "signedBy", "keyType": "X509Certificates", "keyPath": "/k"},
     "base layers": {"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bootc_containers.policy import Policy
@@ -70,6 +71,16 @@ def test_a_person_s_own_policy_comes_first(home: Path, monkeypatch: pytest.Monke
     other = write(home, json.dumps({"default": REJECT}), "xdg/containers/policy.json")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "xdg"))
     assert Policy.load().path == other
+
+
+def fulcio(**said: str) -> dict[str, Any]:
+    """A policy of one requirement with a log."""
+    return {"default": [{"type": "sigstoreSigned", "fulcio": said, "rekorPublicKeyPath": "/k"}]}
+
+
+def pki(**said: str) -> dict[str, Any]:
+    """A policy of one requirement."""
+    return {"default": [{"type": "sigstoreSigned", "pki": said}]}
 
 
 INVALID = {
@@ -142,6 +153,18 @@ INVALID = {
     "fulcio with an unknown key": {
         "default": [{"type": "sigstoreSigned", "fulcio": {"ca": "/c"}, "rekorPublicKeyPath": "/k"}]
     },
+    "fulcio without a signer": fulcio(caPath="/c", oidcIssuer="https://i.example"),
+    "fulcio without an issuer": fulcio(caPath="/c", subjectEmail="a@b.example"),
+    "fulcio without an authority": fulcio(oidcIssuer="https://i.example", subjectEmail="a@b.example"),
+    "fulcio with two authorities": fulcio(caPath="/c", caData="AA==", oidcIssuer="i", subjectEmail="a@b.example"),
+    "fulcio with an authority that is no base64": fulcio(caData="*", oidcIssuer="i", subjectEmail="a@b.example"),
+    "fulcio with an empty name": fulcio(caPath="/c", oidcIssuer="i", subjectEmail=""),
+    "pki without a signer": pki(caRootsPath="/c"),
+    "pki without an authority": pki(subjectEmail="a@b.example"),
+    "pki with two authorities": pki(caRootsPath="/c", caRootsData="AA==", subjectEmail="a@b.example"),
+    "pki with authorities between, twice": pki(
+        caRootsPath="/c", caIntermediatesPath="/c", caIntermediatesData="AA==", subjectEmail="a@b.example"
+    ),
     "pki with a log": {
         "default": [{"type": "sigstoreSigned", "pki": {"caRootsPath": "/c"}, "rekorPublicKeyPath": "/k"}]
     },

@@ -30,13 +30,19 @@ _FIELDS: Mapping[str, Mapping[str, type]] = {
         **dict.fromkeys(("fulcio", "pki", "signedIdentity"), dict),
     },
 }
-_CERTIFICATES: Mapping[str, tuple[str, ...]] = {
-    "fulcio": ("caPath", "caData", "oidcIssuer", "subjectEmail"),
+_CERTIFICATES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
+    "fulcio": (
+        ("caPath", "caData", "oidcIssuer", "subjectEmail"),
+        ("caPath", "caData"),
+        (("oidcIssuer", "subjectEmail"),),
+    ),
     "pki": (
-        *("caRootsPath", "caRootsData", "caIntermediatesPath", "caIntermediatesData"),
-        *("subjectEmail", "subjectHostname"),
+        ("caRootsPath", "caRootsData", "caIntermediatesPath", "caIntermediatesData", "subjectEmail", "subjectHostname"),
+        ("caRootsPath", "caRootsData"),
+        (("subjectEmail",), ("subjectHostname",)),
     ),
 }
+"""their keys; of which there must be exactly one; and sets of keys of which one must be whole"""
 _IDENTITIES: Mapping[str, tuple[str, ...]] = {
     "matchExact": (),
     "matchRepoDigestOrExact": (),
@@ -146,11 +152,25 @@ def _check_sigstore(fields: Mapping[str, Any]) -> None:
         )
     if ("fulcio" in fields and not count) or ("pki" in fields and count):
         raise ValueError("sigstoreSigned needs Rekor's key with fulcio, and cannot have one with pki")
-    for name, known in _CERTIFICATES.items():
+    for name in _CERTIFICATES:
         if name in fields:
-            _only(fields[name], set(known))
-            if not all(isinstance(value, str) for value in fields[name].values()):
-                raise ValueError(f"{name} holds something that is no text")
+            _check_authority(name, fields[name])
+
+
+def _check_authority(name: str, fields: Mapping[str, Any]) -> None:
+    known, one_of, needed = _CERTIFICATES[name]
+    _only(fields, set(known))
+    if not all(isinstance(value, str) and value for value in fields.values()):
+        raise ValueError(f"{name} holds something that is no text")
+    if sum(key in fields for key in one_of) != 1:
+        raise ValueError(f"{name} needs exactly one of {' and '.join(one_of)}")
+    if not any(all(key in fields for key in keys) for keys in needed):
+        raise ValueError(f"{name} needs {' or '.join(' and '.join(keys) for keys in needed)}")
+    if {"caIntermediatesPath", "caIntermediatesData"} <= fields.keys():
+        raise ValueError(f"{name} has its intermediate authorities twice")
+    for key in fields:
+        if key.endswith("Data"):
+            _check_data(key, [fields[key]])
 
 
 def _check_base_layer(fields: Mapping[str, Any]) -> None:

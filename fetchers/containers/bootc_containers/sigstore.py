@@ -1,37 +1,27 @@
-"""Signatures by cosign, with keys: verified by the library `cryptography`, where it is installed."""
+"""Signatures by cosign, with keys or certificates; the library `cryptography` must be installed."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from bootc.errors import PolicyError, ProtocolError
 from bootc.manifest import strict_json
+from bootc_containers import certificates
+from bootc_containers.certificates import Authority
+from bootc_containers.keys import encoded, is_signed, load_keys
 from bootc_containers.payload import Unacceptable
 from bootc_containers.signatures import SigstoreSignature
 
 _SIGNATURE = "dev.cosignproject.cosign/signature"
-_ASYMMETRIC = "cryptography.hazmat.primitives.asymmetric"
+_CERTIFICATE, _CHAIN = "dev.sigstore.cosign/certificate", "dev.sigstore.cosign/chain"
 _BUNDLE = "dev.sigstore.cosign/bundle"
-
-
-def load_keys(texts: Sequence[bytes], source: str) -> tuple[Any, ...]:
-    """Public keys in PEM form. Raises PolicyError if one of them is none, or if the library is missing."""
-    try:
-        serialization = importlib.import_module("cryptography.hazmat.primitives.serialization")
-        unsupported = importlib.import_module("cryptography.exceptions").UnsupportedAlgorithm
-    except ImportError as error:
-        hint = "install the Python library `cryptography`"
-        raise PolicyError(source, "signatures by sigstore cannot be verified on this machine", hint) from error
-    try:
-        return tuple(serialization.load_pem_public_key(text) for text in texts)
-    except (ValueError, TypeError, unsupported) as error:
-        raise PolicyError(source, "a key of the policy is not a public key in PEM form") from error
 
 
 def verify(signature: SigstoreSignature, keys: Sequence[Any], rekor_keys: Sequence[Any]) -> str:
@@ -41,36 +31,36 @@ def verify(signature: SigstoreSignature, keys: Sequence[Any], rekor_keys: Sequen
     """
     value = _decoded(signature.annotations.get(_SIGNATURE))
     for key in keys:
-        if _is_signed(key, value, signature.payload):
+        if is_signed(key, value, signature.payload):
             if rekor_keys:
-                _require_logged(signature, value, key, rekor_keys)
-            return f"SHA256:{hashlib.sha256(_encoded(key)).hexdigest()}"
+                _require_logged(signature, value, partial(_is_key, key), rekor_keys)
+            return f"SHA256:{hashlib.sha256(encoded(key)).hexdigest()}"
     raise Unacceptable("it was not made by a key of the policy")
 
 
-def _is_signed(key: Any, value: bytes, data: bytes) -> bool:
-    """ECDSA and RSA (PKCS #1 v1.5) with SHA-256, or Ed25519; any other key signs nothing."""
-    library = importlib.import_module("cryptography.hazmat.primitives.hashes")
-    names = ("ec", "rsa", "ed25519", "padding")
-    ec, rsa, ed25519, padding = (importlib.import_module(f"{_ASYMMETRIC}.{name}") for name in names)
-    sha256 = library.SHA256()
-    invalid = importlib.import_module("cryptography.exceptions").InvalidSignature
-    try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(value, data, ec.ECDSA(sha256))
-        elif isinstance(key, rsa.RSAPublicKey):
-            key.verify(value, data, padding.PKCS1v15(), sha256)
-        elif isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(value, data)
-        else:
-            return False
-    except invalid:
-        return False
-    return True
+def verify_certified(signature: SigstoreSignature, authority: Authority, rekor_keys: Sequence[Any]) -> str:
+    """Whom the signer's certificate names. With Rekor's keys, it must have been valid when the log took the signature
+    in; without, it must be valid now. Raises Unacceptable."""
+    value = _decoded(signature.annotations.get(_SIGNATURE))
+    signer, *_ = certificates.load(signature.annotations.get(_CERTIFICATE, "").encode())
+    chain = signature.annotations.get(_CHAIN, "").encode()
+    others = certificates.load(chain) if chain else ()
+    moment = datetime.now(UTC)
+    if rekor_keys:
+        moment = _require_logged(signature, value, lambda text: certificates.load(text) == (signer,), rekor_keys)
+    maker = authority.require(signer, others, moment)
+    if not is_signed(signer.public_key(), value, signature.payload):
+        raise Unacceptable("it was not made by the key of its certificate")
+    return maker
 
 
-def _require_logged(signature: SigstoreSignature, value: bytes, key: Any, rekor_keys: Sequence[Any]) -> None:
-    """The promise of a transparency log (Rekor's signed entry timestamp) over an entry for this very signature."""
+def _require_logged(
+    signature: SigstoreSignature, value: bytes, is_maker: Callable[[bytes], bool], rekor_keys: Sequence[Any]
+) -> datetime:
+    """The promise of a transparency log (Rekor's signed entry timestamp) over an entry for this very signature.
+
+    `is_maker` compares a key or a certificate in PEM form. Returns when the log took it in.
+    """
     bundle = _object(signature.annotations.get(_BUNDLE), {"SignedEntryTimestamp", "Payload"})
     entry = bundle["Payload"]
     if not isinstance(entry, dict) or entry.keys() != {"body", "integratedTime", "logIndex", "logID"}:
@@ -78,15 +68,29 @@ def _require_logged(signature: SigstoreSignature, value: bytes, key: Any, rekor_
     # RFC 8785 for an object of texts and integers.
     canonical = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     promise = _decoded(bundle["SignedEntryTimestamp"])
-    if not any(_is_signed(rekor, promise, canonical) for rekor in rekor_keys):
+    if not any(is_signed(rekor, promise, canonical) for rekor in rekor_keys):
         raise Unacceptable("its log entry is not signed by the log of the policy")
     body = _object(_decoded(entry["body"]), {"apiVersion", "kind", "spec"})
     if (body["apiVersion"], body["kind"]) != ("0.0.1", "hashedrekord"):
         raise Unacceptable("its log entry is of a kind that is not known")
-    _require_entry(body["spec"], signature.payload, value, key)
+    _require_entry(body["spec"], signature.payload, value, is_maker)
+    return _moment(entry["integratedTime"])
 
 
-def _require_entry(spec: Any, payload: bytes, value: bytes, key: Any) -> None:
+def _moment(seconds: object) -> datetime:
+    try:
+        if type(seconds) is int:
+            return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        raise Unacceptable("its log entry is of no time") from error
+    raise Unacceptable("its log entry is of no time")
+
+
+def _is_key(key: Any, text: bytes) -> bool:
+    return encoded(load_keys((text,), "")[0]) == encoded(key)
+
+
+def _require_entry(spec: Any, payload: bytes, value: bytes, is_maker: Callable[[bytes], bool]) -> None:
     try:
         hashed, signed = spec["data"]["hash"], spec["signature"]
         is_this = (
@@ -94,19 +98,12 @@ def _require_entry(spec: Any, payload: bytes, value: bytes, key: Any) -> None:
             and hashed["algorithm"] == "sha256"
             and hashed["value"] == hashlib.sha256(payload).hexdigest()
             and _decoded(signed["content"]) == value
-            and _encoded(load_keys((_decoded(signed["publicKey"]["content"]),), "")[0]) == _encoded(key)
+            and is_maker(_decoded(signed["publicKey"]["content"]))
         )
     except (KeyError, TypeError, AttributeError, PolicyError) as error:
         raise Unacceptable("its log entry has other members than it may have") from error
     if not is_this:
         raise Unacceptable("its log entry is for another signature")
-
-
-def _encoded(key: Any) -> bytes:
-    serialization = importlib.import_module("cryptography.hazmat.primitives.serialization")
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    encoded: bytes = key.public_bytes(serialization.Encoding.DER, form)
-    return encoded
 
 
 def _decoded(text: object) -> bytes:

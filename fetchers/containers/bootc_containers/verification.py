@@ -13,7 +13,9 @@ from attrs import frozen
 from bootc.errors import ConfigError, PolicyError
 from bootc.image import Digest, ImageReference
 from bootc_containers import openpgp, sigstore
+from bootc_containers.certificates import Authority, load_trusted
 from bootc_containers.identity import require_identity
+from bootc_containers.keys import load_keys
 from bootc_containers.names import RegistryName
 from bootc_containers.payload import COSIGN, SIMPLE, Payload, Unacceptable
 from bootc_containers.places import read_bounded
@@ -128,9 +130,7 @@ def _unsupported(requirement: Requirement) -> str | None:
             kind = requirement.fields["keyType"]
             return None if kind == "GPGKeys" else f"signedBy with keyType {kind}"
         case "sigstoreSigned":
-            return next(
-                (f"sigstoreSigned with {kind}" for kind in ("fulcio", "pki") if kind in requirement.fields), None
-            )
+            return None
         case other:
             return str(other)
 
@@ -161,16 +161,35 @@ def _signed_by(requirement: Requirement, source: str) -> Check:
 
 
 def _sigstore_signed(requirement: Requirement, source: str) -> Check:
-    keys = sigstore.load_keys(list(_data(requirement.fields, "key", source)), source)
-    rekor_keys = sigstore.load_keys(list(_data(requirement.fields, "rekorPublicKey", source)), source)
+    keys = load_keys(list(_data(requirement.fields, "key", source)), source)
+    rekor_keys = load_keys(list(_data(requirement.fields, "rekorPublicKey", source)), source)
+    authority = _authority(requirement.fields, source)
 
     def check(signature: Signature) -> tuple[Payload, str] | None:
         if not isinstance(signature, SigstoreSignature):
             return None
-        maker = sigstore.verify(signature, keys, rekor_keys)
+        if authority is None:
+            maker = sigstore.verify(signature, keys, rekor_keys)
+        else:
+            maker = sigstore.verify_certified(signature, authority, rekor_keys)
         return Payload.parse(signature.payload, COSIGN), maker
 
     return check
+
+
+def _authority(fields: Mapping[str, Any], source: str) -> Authority | None:
+    """Whose certificates count in place of keys."""
+    if "fulcio" in fields:
+        said = fields["fulcio"]
+        roots = load_trusted(list(_data(said, "ca", source)), source)
+        return Authority(roots, email=said["subjectEmail"], oidc_issuer=said["oidcIssuer"])
+    if "pki" in fields:
+        said = fields["pki"]
+        roots, others = (
+            load_trusted(list(_data(said, name, source)), source) for name in ("caRoots", "caIntermediates")
+        )
+        return Authority(roots, others, said.get("subjectEmail"), said.get("subjectHostname"))
+    return None
 
 
 def _data(fields: Mapping[str, Any], name: str, source: str) -> Iterator[bytes]:
