@@ -109,8 +109,10 @@ class PartialPulls:
         ranges: Ranges = source
 
         def read_at(offset: int, size: int) -> bytes:
+            if not size:
+                return b""
             with ranges.open_range(layer.blob, offset, size) as stream:
-                return stream.read(size) if size else b""
+                return b"".join(iter(lambda: stream.read(size), b""))
 
         self.contents.write(layer.diff_id, record_whole(Table(location, read_at)))
 

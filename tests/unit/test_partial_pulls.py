@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from attrs import define, field
+import pytest
+from attrs import define, evolve, field
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bootc.durable import DirectoryVolume
-from bootc.events import Event, LayerFetched
-from bootc.partial import PartialPulls, Rule, local_contents
+from bootc.errors import IntegrityError, RebuiltLayerError
+from bootc.events import Event, LayerFetched, Notice
+from bootc.fetcher import Readable
+from bootc.image import Descriptor, Digest
+from bootc.partial import Method, Nothing, PartialPulls, Rule, contents_of, local_contents, predict
 from bootc.state.contents import Contents
 from bootc.streams import FetchedLayers
 from tests.partial_layers import Chunked, FilesStore, RangesSource, imported, tar_of
@@ -21,62 +28,380 @@ ALWAYS = Rule(mode="always", request_time=0.0)
 
 @define
 class Machine:
-    """What stays between two imports: the spool, and the index of contents."""
+    """What stays between two imports: the spool, the index of contents, and what was refused."""
 
     root: Path
-    refused: set[object] = field(factory=set)
+    rule: Rule = ALWAYS
+    events: list[Event] = field(factory=list)
+    refused: set[Digest] = field(factory=set)
 
     @property
     def contents(self) -> Contents:
+        """The index."""
         return Contents(DirectoryVolume(self.root), PurePosixPath("contents"), lambda: None)
 
-    @contextmanager
-    def pulls(self, present: Chunked | None, files: dict[str, bytes] | None, rule: Rule) -> Iterator[PartialPulls]:
-        store = FilesStore({} if present is None else present.files if files is None else files)
-        images = [imported([present.layer])] if present else []
-        with local_contents(self.contents, store, images) as local:
-            yield PartialPulls(self.contents, local, rule)
+    @property
+    def spool(self) -> list[str]:
+        """The names of what lies there."""
+        return sorted(os.listdir(self.root / "spool"))
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user is told."""
+        return [event.message for event in self.events if isinstance(event, Notice)]
 
     def pull(
         self,
-        source: RangesSource,
         wanted: Chunked,
         present: Chunked | None = None,
+        *,
+        source: RangesSource | None = None,
         files: dict[str, bytes] | None = None,
-        rule: Rule = ALWAYS,
-        report: Callable[[Event], None] = lambda event: None,
     ) -> bytes:
-        """The tar that a store gets."""
-        found = b""
-        with self.pulls(present, files, rule) as pulls:
+        """The tar that a store gets. `files` are those of the present image, if not those of its layer."""
+        with self._pulls(present, present.files if present and files is None else files or {}) as pulls:
             streams = FetchedLayers(
-                source, [wanted.layer], self.root / "spool", report, lambda: None, parallel=2, partial=pulls
+                source or wanted.source,
+                [wanted.layer],
+                self.root / "spool",
+                self.events.append,
+                lambda: None,
+                2,
+                pulls,
             )
+            found = b""
             with streams, streams.open(wanted.layer) as stream:
                 while data := stream.read(10_000):
                     found += data
         return found
 
+    @contextmanager
+    def _pulls(self, present: Chunked | None, files: dict[str, bytes]) -> Iterator[PartialPulls]:
+        images = [imported([present.layer])] if present else []
+        with local_contents(self.contents, FilesStore(files), images) as local:
+            yield PartialPulls(self.contents, local, self.rule, self.refused)
 
-def _pair(directory: Path) -> tuple[Chunked, Chunked]:
-    """Two versions of a layer: one file changed, one is new, one is gone."""
-    files = {f"usr/share/{name:03}/file": os.urandom(5000 + name) for name in range(60)}
-    old = Chunked.of(tar_of(files), directory)
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "machine").mkdir()
+    return Machine(tmp_path / "machine")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chunked, Chunked]:
+    """Two versions of a layer: of 60 files one changed, one is new, one is gone."""
+    generator = random.Random(4)
+    files = {f"usr/share/{number:03}/file": generator.randbytes(5000 + number) for number in range(60)}
+    files["usr/share/zeros"] = bytes(50_000)
+    folder = tmp_path_factory.mktemp("layers")
+    old = Chunked.of(tar_of(files), folder)
     del files["usr/share/010/file"]
-    files["usr/share/020/file"] = os.urandom(5500)
-    files["usr/share/030/new"] = os.urandom(100)
-    return old, Chunked.of(tar_of(dict(sorted(files.items()))), directory)
+    files["usr/share/020/file"] = generator.randbytes(5500)
+    files["usr/share/030/new"] = generator.randbytes(100)
+    return old, Chunked.of(tar_of(dict(sorted(files.items()))), folder)
 
 
-def test_only_what_changed_is_fetched(tmp_path: Path) -> None:
-    old, new = _pair(tmp_path)
-    machine = Machine(tmp_path / "machine")
-    events: list[Event] = []
-    assert machine.pull(old.source, old) == old.tar
+def _fetched(machine: Machine) -> list[tuple[int, int]]:
+    return [(event.fetched, event.reused) for event in machine.events if isinstance(event, LayerFetched)]
+
+
+# ---------------------------------------------------------------- what is fetched
+
+
+def test_only_what_changed_is_fetched(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    assert machine.pull(old) == old.tar
+    machine.events.clear()
     source = new.source
-    assert machine.pull(source, new, old, report=events.append) == new.tar
+    assert machine.pull(new, old, source=source) == new.tar
     assert source.whole == 0
     assert source.fetched < len(new.blob) / 5
-    fetched = [event for event in events if isinstance(event, LayerFetched)]
-    assert [(event.fetched, event.reused) for event in fetched] == [(source.fetched, len(new.blob) - source.fetched)]
-    assert not any((tmp_path / "machine/spool").iterdir())
+    assert _fetched(machine) == [(source.fetched, len(new.blob) - source.fetched)]
+    assert machine.spool == []
+
+
+def test_a_layer_that_came_in_parts_is_a_source_of_parts_itself(
+    machine: Machine, pair: tuple[Chunked, Chunked]
+) -> None:
+    old, new = pair
+    machine.pull(old)
+    machine.pull(new, old)
+    source = old.source
+    assert machine.pull(old, new, source=source) == old.tar
+    assert source.whole == 0
+    assert source.fetched < len(old.blob) / 5
+
+
+@pytest.mark.parametrize("prefix", ["io.github.containers.zstd-chunked.", "io.containers.zstd-chunked."])
+def test_both_prefixes_are_known(machine: Machine, pair: tuple[Chunked, Chunked], prefix: str) -> None:
+    old, new = (_renamed(layer, prefix) for layer in pair)
+    machine.pull(old)
+    source = new.source
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.whole == 0
+
+
+def _renamed(chunked: Chunked, prefix: str) -> Chunked:
+    renamed = {prefix + key.rpartition(".")[2]: value for key, value in chunked.layer.descriptor.annotations.items()}
+    return _annotated(chunked, renamed)
+
+
+def _annotated(chunked: Chunked, annotations: dict[str, str]) -> Chunked:
+    descriptor = evolve(chunked.layer.descriptor, annotations=annotations)
+    return evolve(chunked, layer=evolve(chunked.layer, descriptor=descriptor, blob=descriptor))
+
+
+@pytest.mark.parametrize("mode", ["auto", "never"])
+def test_what_does_not_pay_is_fetched_whole(machine: Machine, pair: tuple[Chunked, Chunked], mode: str) -> None:
+    old, new = pair
+    machine.pull(old)
+    machine.rule = Rule(mode=mode, request_time=10.0)  # type: ignore[arg-type]
+    source = new.source
+    assert machine.pull(new, old, source=source) == new.tar
+    assert (source.ranges, source.whole) == ([], 1)
+
+
+def test_where_nothing_is_known_no_table_is_fetched(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    source = pair[1].source
+    assert machine.pull(pair[1], pair[0], source=source) == pair[1].tar
+    assert (source.ranges, source.whole) == ([], 1)
+
+
+def test_a_local_layer_is_read_whole_and_recorded(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    local = old.source
+    local.is_local = True
+    assert machine.pull(old, source=local) == old.tar
+    source = new.source
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.whole == 0
+
+
+def test_predictions_are_what_is_fetched(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    known = contents_of(old.source, [old.layer])
+    prediction = predict(new.source, [new.layer], known, ALWAYS)
+    source = new.source
+    machine.pull(new, old, source=source)
+    assert (prediction.fetched, prediction.requests) == (source.fetched, len(source.ranges))
+    assert [layer.method for layer in prediction.layers] == [Method.PARTS]
+    whole = predict(new.source, [new.layer], Nothing(), ALWAYS)
+    assert (whole.fetched, whole.requests, whole.layers[0].saved) == (len(new.blob), 1, 0)
+
+
+# ---------------------------------------------------------------- present images that changed
+
+
+@pytest.mark.parametrize("fate", ["gone", "different", "short"])
+def test_what_a_present_image_lacks_is_fetched(machine: Machine, pair: tuple[Chunked, Chunked], fate: str) -> None:
+    old, new = pair
+    machine.pull(old)
+    files, name = old.files, "usr/share/040/file"
+    match fate:
+        case "gone":
+            del files[name]
+        case "different":
+            files[name] = bytes(len(files[name]))
+        case _:
+            files[name] = files[name][:100]
+    source = new.source
+    assert machine.pull(new, old, source=source, files=files) == new.tar
+    assert source.whole == 0
+
+
+def test_where_too_much_is_gone_the_stream_goes_on_with_the_whole_blob(machine: Machine, tmp_path: Path) -> None:
+    files = {f"{number:03}/file": os.urandom(3000) for number in range(200)}
+    old = Chunked.of(tar_of(files), tmp_path)
+    new = Chunked.of(tar_of({**files, "zzz": b"new"}), tmp_path)
+    machine.pull(old)
+    machine.events.clear()
+    source = new.source
+    assert machine.pull(new, old, source=source, files={"000/file": files["000/file"]}) == new.tar
+    assert source.whole == 1
+    assert "present images" in machine.notices[0]
+    assert _fetched(machine) == [(source.fetched + len(new.blob), 0)]
+    assert machine.spool == []
+
+
+def test_a_damaged_index_is_as_good_as_none(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    (index,) = (machine.root / "contents").iterdir()
+    whole = index.read_bytes()
+    generator = random.Random(1)
+    for attempt in range(40):
+        spoiled = bytearray(whole[: generator.choice([len(whole), len(whole), generator.randrange(len(whole))])])
+        for _ in range(generator.choice([1, 50])):
+            spoiled[generator.randrange(min(len(spoiled), 5000))] = generator.randrange(256)
+        index.write_bytes(spoiled)
+        with suppress(RebuiltLayerError):
+            assert machine.pull(new, old) == new.tar, attempt
+        machine.refused.clear()
+
+
+def test_the_index_is_pruned_with_the_images(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    machine.pull(new)
+    machine.contents.retain([new.layer.diff_id])
+    assert machine.contents.open(old.layer.diff_id) is None
+    kept = machine.contents.open(new.layer.diff_id)
+    assert kept
+    kept.close()
+
+
+# ---------------------------------------------------------------- what is wrong on the way
+
+
+@pytest.mark.parametrize("served", [0, 1, 2])
+def test_a_server_that_stops_serving_ranges_serves_the_blob(
+    machine: Machine, pair: tuple[Chunked, Chunked], served: int
+) -> None:
+    old, new = pair
+    machine.pull(old)
+    source = new.source
+    source.refuse_after = served
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.whole == 1
+    assert machine.notices == [f"layer {new.layer.descriptor.digest.short} is fetched whole: no ranges any more"]
+
+
+class _Lying(RangesSource):
+    """Spoils what comes in ranges, but for the table."""
+
+    @contextmanager
+    def open_range(self, blob: Descriptor, start: int, size: int) -> Iterator[Readable]:
+        with super().open_range(blob, start, size) as stream:
+            if len(self.ranges) == 1:
+                yield stream
+            else:
+                yield _Flipped(stream)
+
+
+class _Flipped:
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        return bytes(byte ^ 0xFF for byte in self._stream.read(size))
+
+
+def test_wrong_chunks_lead_to_the_whole_blob(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    source = _Lying(new.source.image, new.source.blobs)
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.whole == 1
+
+
+def test_a_rebuilt_tar_with_another_digest_asks_for_the_whole_layer(machine: Machine, tmp_path: Path) -> None:
+    """Two writers give the same metadata different headers: the table cannot show it."""
+    files = {f"{number:03}": os.urandom(3000) for number in range(20)}
+    old, new = Chunked.of(tar_of(files), tmp_path), Chunked.of(tar_of({**files, "020": b"new"}), tmp_path)
+    other = Chunked.of(tar_of({**files, "020": b"new"}, uname="somebody"), tmp_path)
+    machine.pull(old)
+    with pytest.raises(RebuiltLayerError):
+        machine.pull(other, old)
+    source = other.source
+    assert machine.pull(other, old, source=source) == other.tar
+    assert (source.ranges, source.whole) == ([], 1)
+    assert machine.pull(new, old) == new.tar
+
+
+def test_a_wrong_diff_id_of_a_whole_layer_stays_an_error(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    lying = evolve(new, layer=evolve(new.layer, diff_id=old.layer.diff_id))
+    with pytest.raises(IntegrityError) as caught:
+        machine.pull(lying)
+    assert type(caught.value) is IntegrityError
+    assert machine.contents.open(old.layer.diff_id) is None
+
+
+# ---------------------------------------------------------------- resuming
+
+
+class _Cut(RangesSource):
+    """The connection ends after so many bytes, and with it the command."""
+
+    left = 0
+
+    @contextmanager
+    def open_range(self, blob: Descriptor, start: int, size: int) -> Iterator[Readable]:
+        with super().open_range(blob, start, size) as stream:
+            yield _Ending(stream, self)
+
+
+class _Ending:
+    def __init__(self, stream: Readable, source: _Cut) -> None:
+        self._stream, self._source = stream, source
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(min(size, 50_000))
+        self._source.left -= len(data)
+        if self._source.left < 0:
+            raise KeyboardInterrupt
+        return data
+
+
+def test_what_came_before_a_cut_is_not_fetched_again(machine: Machine, tmp_path: Path) -> None:
+    files = {f"{number:03}": os.urandom(200_000) for number in range(40)}
+    old = Chunked.of(tar_of(dict(list(files.items())[:2])), tmp_path, chunk=65536)
+    new = Chunked.of(tar_of(files), tmp_path, chunk=65536)
+    machine.pull(old)
+    cut = _Cut(new.source.image, new.source.blobs)
+    cut.left = 5_000_000
+    with pytest.raises(KeyboardInterrupt):
+        machine.pull(new, old, source=cut)
+    again = new.source
+    assert machine.pull(new, old, source=again) == new.tar
+    assert again.whole == 0
+    assert again.fetched <= len(new.blob) - 5_000_000 + (1 << 20) + 65536
+
+
+def test_damage_in_the_spool_is_fetched_again(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    cut = _Cut(new.source.image, new.source.blobs)
+    cut.left = new.layer.blob.size or 0
+    spool = machine.root / "spool"
+    parts, spans = (spool / f"{new.layer.blob.digest.hex}.{name}" for name in ("parts", "spans"))
+    table_start = int(
+        new.layer.descriptor.annotations["io.github.containers.zstd-chunked.manifest-position"].split(":")[0]
+    )
+    parts.write_bytes(bytes(table_start) + new.blob[table_start:])
+    spans.write_text(f"0 {len(new.blob)}\nrubbish\n5 4\n")
+    assert machine.pull(new, old) == new.tar
+    assert machine.spool == []
+
+
+# ---------------------------------------------------------------- any tree, any change
+
+
+_FILES = st.dictionaries(
+    st.text("abc/é", min_size=1, max_size=8).map(lambda text: text.strip("/").replace("//", "/") or "x"),
+    st.one_of(
+        st.binary(max_size=40),
+        st.tuples(st.binary(min_size=1, max_size=5), st.integers(1, 3000)).map(lambda pair: pair[0] * pair[1]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=_FILES, after=_FILES, keep=st.sets(st.integers(0, 11)), chunk=st.sampled_from([100, 4096]))
+def test_any_tree_is_rebuilt_from_any_other(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: dict[str, bytes],
+    after: dict[str, bytes],
+    keep: set[int],
+    chunk: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("trees")
+    machine = Machine(folder)
+    kept = {name: data for number, (name, data) in enumerate(before.items()) if number in keep}
+    old = Chunked.of(tar_of(before), folder, chunk=chunk)
+    new = Chunked.of(tar_of({**after, **kept}), folder, chunk=chunk)
+    assert machine.pull(old) == old.tar
+    assert machine.pull(new, old) == new.tar
