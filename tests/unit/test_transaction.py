@@ -17,6 +17,7 @@ from bootc.events import Event, Notice
 from bootc.fetcher import Source
 from bootc.hookspec import ImageView
 from bootc.image import Image, ImageReference, ImportedImage
+from bootc.partial import Prediction
 from bootc.platform import Platform
 from bootc.storage import Backend, Finding
 from bootc.transaction import Transaction
@@ -97,7 +98,8 @@ def test_nothing_new_costs_one_peek_and_no_manifest() -> None:
     fetcher = ToyFetcher(1)
     assert transaction.upgrade(fetcher, REFERENCE).change is Change.NONE
     assert (fetcher.peeks, fetcher.resolves) == (1, 0)
-    assert transaction.check(fetcher, REFERENCE).image is None
+    check = transaction.check(fetcher, REFERENCE)
+    assert (check.image, check.prediction) == (None, None)
     assert (fetcher.peeks, fetcher.resolves) == (2, 0)
 
 
@@ -115,7 +117,17 @@ def test_check_tells_of_a_new_image_and_changes_no_deployment() -> None:
     check = transaction.check(ToyFetcher(2), REFERENCE)
     assert check.image is not None
     assert check.image.version == "2"
+    assert check.prediction is not None
+    assert [layer.layer for layer in check.prediction.layers] == [x.descriptor.digest for x in check.image.layers]
     assert _slots(disk) == before
+
+
+def test_a_check_of_what_is_staged_already_predicts_no_fetch() -> None:
+    _, transaction = _booted(1)
+    transaction.upgrade(ToyFetcher(2), REFERENCE)
+    check = transaction.check(ToyFetcher(2), REFERENCE)
+    assert check.image is not None
+    assert check.prediction == Prediction(())
 
 
 def test_the_same_image_again_keeps_the_staged_deployment_and_follows_the_lock() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootc import platform
-from bootc.image import Digest, ImageSummary, canonical_json, parse_time
+from bootc.image import Descriptor, Digest, ImageSummary, Layer, canonical_json, parse_time
 from bootc.platform import Platform
 
 DIGEST = Digest("sha256", "0" * 64)
@@ -102,6 +102,15 @@ def test_layers_that_say_nothing(layers: object) -> None:
 @pytest.mark.parametrize("size", [None, "5", [], 1.5])
 def test_a_layer_of_unknown_size(size: object) -> None:
     assert summary({}, {"layers": [{"digest": str(DIGEST), "size": size}]}).layer_sizes == {DIGEST: 0}
+
+
+@pytest.mark.parametrize(
+    ("served", "named", "expected"), [(3, 5, 3), (0, 5, 0), (None, 5, 5), (None, None, 0)], ids=str
+)
+def test_the_size_that_is_expected_of_a_layer(served: int | None, named: int | None, expected: int) -> None:
+    digest = Digest("sha256", "0" * 64)
+    blob, descriptor = (Descriptor("application/x-tar", digest, size) for size in (served, named))
+    assert Layer(descriptor, digest, blob).expected_size == expected
 
 
 @given(JSON, JSON)
