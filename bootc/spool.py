@@ -210,11 +210,15 @@ def _held(spool: Path, blob: Descriptor) -> int:
 
 
 def prune(spool: Path, max_age: float = 0.0) -> int:
-    """Remove what has lain in the spool for more than `max_age` seconds; returns the bytes freed."""
+    """Remove what has lain in the spool for more than `max_age` seconds; returns the bytes freed. Raises
+    FileSystemError."""
     freed = 0
-    for path in spool.iterdir() if spool.is_dir() else ():
-        found = path.lstat()
-        if time.time() - found.st_mtime >= max_age:
-            path.unlink(missing_ok=True)
-            freed += min(found.st_blocks * 512, found.st_size)
+    try:
+        for path in spool.iterdir() if spool.is_dir() else ():
+            found = path.lstat()
+            if time.time() - found.st_mtime >= max_age:
+                path.unlink(missing_ok=True)
+                freed += min(found.st_blocks * 512, found.st_size)
+    except OSError as error:
+        raise explain(error, str(spool)) from error
     return freed

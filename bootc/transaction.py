@@ -86,6 +86,7 @@ class Transaction:
             refused = frozenset() if retry_failed else self.steps.trials.failed_digests() - present.keys()
             unmoved = self._unmoved(fetcher, reference, refused.union(present))
             if unmoved:
+                self.steps.prune_spool()
                 return (
                     self._kept(present[unmoved], is_locked) if unmoved in present else self._failed(reference, unmoved)
                 )

@@ -14,7 +14,15 @@ import pytest
 import zstandard
 
 from bootc import spool
-from bootc.errors import BootcError, CancelledError, IntegrityError, NetworkError, NoSpaceError, UnsupportedError
+from bootc.errors import (
+    BootcError,
+    CancelledError,
+    FileSystemError,
+    IntegrityError,
+    NetworkError,
+    NoSpaceError,
+    UnsupportedError,
+)
 from bootc.events import Event, LayerFetched, LayerProgress
 from bootc.image import Descriptor, Layer
 from bootc.streams import FetchedLayers
@@ -258,6 +266,9 @@ def test_pruning_removes_what_is_old_enough(tmp_path: Path) -> None:
     os.utime(tmp_path / "aa.partial", (1, 1))
     assert spool.prune(tmp_path, max_age=3600) == 100
     assert spool.prune(tmp_path / "absent") == 0
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(FileSystemError, match=str(tmp_path)):
+        spool.prune(tmp_path)
 
 
 # ---------------------------------------------------------------- large layers, which a thread reads ahead

@@ -103,6 +103,20 @@ def test_nothing_new_costs_one_peek_and_no_manifest() -> None:
     assert (fetcher.peeks, fetcher.resolves) == (2, 0)
 
 
+def test_what_nobody_came_back_for_leaves_the_spool_although_nothing_is_new() -> None:
+    _, transaction = _booted(1)
+    transaction.steps.references.record(toy_image(1))
+    pruned: list[bool] = []
+
+    def prune() -> int:
+        pruned.append(True)
+        return 0
+
+    transaction = with_parts(transaction, prune_spool=prune)
+    assert transaction.upgrade(ToyFetcher(1), REFERENCE).change is Change.NONE
+    assert pruned == [True]
+
+
 def test_a_reference_by_digest_that_runs_already_costs_nothing() -> None:
     _, transaction = _booted(1)
     pinned = REFERENCE.with_digest(toy_image(1).digest)
