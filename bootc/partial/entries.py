@@ -42,13 +42,15 @@ def entries(stream: Readable) -> Iterator[dict[str, Any]]:
 
 def _array(document: _Document) -> Iterator[dict[str, Any]]:
     document.expect("[")
+    is_first = True
     while document.following() != "]":
+        if not is_first:
+            document.expect(",")
+        is_first = False
         value = document.value()
         if not isinstance(value, dict):
             raise Unusable("its table of contents has an entry that is no object")
         yield value
-        if document.following() != "]":
-            document.expect(",")
     document.expect("]")
 
 
