@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
+from bootc_containers import certificates
+from bootc_containers.keys import is_signed
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -378,6 +380,26 @@ def test_what_cannot_be_read_is_no_signature(
     )
     with pytest.raises(PolicyError, match="signature 1: "):
         verdict(tmp_path, registry)
+
+
+def test_authorities_that_vouch_for_each_other_are_not_followed_for_ever(
+    registry: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Form(key(), "same", (True, None), CODE, True)
+    chain = b"".join(evolve(one, unknown=False).issue(one).public_bytes(Encoding.PEM) for _ in range(16))
+    configure(tmp_path, fulcio(Chain(middle=(one,)).attach(registry)))
+    content, annotations = registry_layer(registry)
+    registry.attach((content, {**annotations, "dev.sigstore.cosign/chain": chain.decode()}))
+    looks = []
+
+    def counted(*arguments: Any) -> bool:
+        looks.append(arguments)
+        return is_signed(*arguments)
+
+    monkeypatch.setattr(certificates, "is_signed", counted)
+    with pytest.raises(PolicyError, match=UNTRUSTED):
+        verdict(tmp_path, registry)
+    assert 0 < len(looks) < 16 * 16
 
 
 @pytest.mark.parametrize("authority", [b"hello", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"])

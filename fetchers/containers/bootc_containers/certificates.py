@@ -71,7 +71,7 @@ class Authority:
         with it, and are trusted only as far as a root vouches for them."""
         if _CODE not in (_purposes(signer) or ()) or not _may(signer, "digital_signature"):
             raise Unacceptable("its certificate is not for code")
-        if not self._is_vouched(signer, (*others, *self.intermediates), moment, 0):
+        if not self._is_vouched(signer, [*others, *self.intermediates], moment, 0):
             raise Unacceptable("its certificate does not lead to an authority of the policy")
         for wanted, kind in ((self.email, "RFC822Name"), (self.hostname, "DNSName")):
             if wanted is not None and wanted not in _names(signer, kind):
@@ -81,16 +81,21 @@ class Authority:
         names = " ".join(filter(None, (self.email, self.hostname)))
         return f"{names} by {self.oidc_issuer}" if self.oidc_issuer else names
 
-    def _is_vouched(self, certificate: Any, others: Sequence[Any], moment: datetime, below: int) -> bool:
-        """`below`: how many authorities stand below the one that is looked for."""
+    def _is_vouched(self, certificate: Any, left: list[Any], moment: datetime, below: int) -> bool:
+        """`below`: how many authorities stand below the one that is looked for. What was tried is taken out of `left`:
+        a chain of many that vouch for each other costs no more than one look at each pair."""
         if not _is_sound(certificate, moment):
             return False
         if any(_has_issued(root, certificate, moment, below) for root in self.roots):
             return True
-        return below < _LONGEST and any(
-            _has_issued(other, certificate, moment, below) and self._is_vouched(other, others, moment, below + 1)
-            for other in others
-        )
+        while below < _LONGEST:
+            authority = next((other for other in left if _has_issued(other, certificate, moment, below)), None)
+            if authority is None:
+                return False
+            left.remove(authority)
+            if self._is_vouched(authority, left, moment, below + 1):
+                return True
+        return False
 
 
 def _has_issued(authority: Any, certificate: Any, moment: datetime, below: int) -> bool:
