@@ -100,19 +100,22 @@ def job(reference: str, work: Path, mode: str) -> list[str]:
     return [sys.executable, str(JOB), reference, str(work), mode]
 
 
-def run(argv: Sequence[str]) -> float:
-    """Seconds that a program took; it must succeed."""
+def run(argv: Sequence[str]) -> tuple[float, float]:
+    """Seconds that a program took, by the clock and of CPU; it must succeed."""
     started = time.perf_counter()
-    done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
-    return time.perf_counter() - started
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(argv)} ended with {process.returncode}")
+    return seconds, usage.ru_utime + usage.ru_stime
 
 
 def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[str, float]:
     """Medians."""
     programs = Programs(reference).all()
-    times: dict[str, list[float]] = {name: [] for name in programs}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, command in programs.items():
             work = folder / "work"
@@ -122,11 +125,12 @@ def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[s
             with suppress(subprocess.CalledProcessError):  # podman binds its store to itself
                 subprocess.run(["umount", work / "root/overlay"], check=True, stderr=subprocess.DEVNULL)
             shutil.rmtree(work)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    medians = {name: statistics.median(seconds for seconds, _ in values) for name, values in times.items()}
     for name, values in times.items():
-        spread = f"({min(values):.2f}..{max(values):.2f})"
+        spread = f"({min(values)[0]:.2f}..{max(values)[0]:.2f})"
         ratios = "   ".join(f"{medians[name] / medians[rival]:5.2f} x {rival}" for rival in (SKOPEO, PODMAN))
-        print(f"  {name:38} {medians[name]:7.2f} s {spread:16} {ratios}", flush=True)
+        cpu = statistics.median(cpu for _, cpu in values)
+        print(f"  {name:36} {medians[name]:6.2f} s {spread:16} {ratios}   CPU {cpu:5.2f} s", flush=True)
     return medians
 
 

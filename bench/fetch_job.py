@@ -3,7 +3,7 @@
 usage: bench/fetch_job.py REFERENCE FOLDER plain|blobs|layers
 
 plain: GETs, and nothing is looked at; blobs: by the registry fetcher, each compared with its digest, as `skopeo copy`
-does it; layers: as an import gets them, by way of the spool in FOLDER, decompressed and compared with the diffIDs, too.
+does it; layers: as an import gets them, by way of a spool in FOLDER, decompressed and compared with the diffIDs, too.
 """
 
 from __future__ import annotations
@@ -71,13 +71,18 @@ def _verify(source: Source, blob: Descriptor) -> None:
         raise SystemExit(f"{blob.digest} is another blob")
 
 
-def _import(source: Source, spool: Path, context: Context) -> None:
-    layers = source.image.layers
+def _import(source: Source, folder: Path, context: Context) -> None:
+    """A layer that was read to its end counts as imported, also by the next run."""
+    imported, spool = folder / "imported", folder / "spool"
+    known = imported.read_text().split() if imported.exists() else []
+    layers = [layer for layer in source.image.layers if str(layer.diff_id) not in known]
     with FetchedLayers(source, layers, spool, context.report, context.check_cancelled, _PARALLEL) as fetched:
         for layer in layers:
             with fetched.open(layer) as stream:
                 while stream.read(_CHUNK):
                     pass
+            with imported.open("a") as file:
+                file.write(f"{layer.diff_id}\n")
 
 
 if __name__ == "__main__":
