@@ -16,13 +16,12 @@ import pytest
 from bootc.durable import DirectoryVolume
 from bootc.errors import FileSystemError, NoSpaceError
 from bootc.etc_merge import MergePlan, Reason, apply, build, diff, plan, preview_ostree
+from bootc.testing.attributes import CAPABILITY
 from tests.integration.sysroots import MIB, make_disk, mounted
 from tests.unit.etc_trees import Link, Sides, Tree, normal, write
 
 pytestmark = pytest.mark.root
 
-CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
-"""cap_net_bind_service, permitted and effective (vfs_cap_data, version 2)"""
 SELINUX = "security.selinux"
 
 

@@ -19,6 +19,7 @@ from bootc_ostree.tree import RootTree
 from bootc.errors import ImageError, LayerError, PolicyError, StoreError
 from bootc.events import Event, Notice
 from bootc.image import Image
+from tests.integration.ostree_sysroots import new_sysroot
 from tests.ostree_images import (
     Streams,
     Tar,
@@ -26,7 +27,6 @@ from tests.ostree_images import (
     digest_of,
     make_context,
     make_image,
-    mutable_afterwards,
     normal_form,
 )
 
@@ -118,10 +118,7 @@ class Exporter:
 
 @pytest.fixture
 def sysroot(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "sysroot"
-    root.mkdir()
-    OSTree.Sysroot.new(file(root)).ensure_initialized(None)
-    with mutable_afterwards(root):
+    with new_sysroot(tmp_path) as root:
         yield root
 
 

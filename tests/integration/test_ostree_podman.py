@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bootc_ostree.glib import OSTree, file
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.store import OstreeStore
 
 from bootc.image import Image
+from bootc.testing.attributes import CAPABILITY
+from tests.integration.ostree_sysroots import new_sysroot
 from tests.ostree_images import (
     Normal,
     Streams,
@@ -32,9 +33,6 @@ from tests.ostree_images import (
 pytestmark = pytest.mark.root
 
 
-CAPABILITY = (b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)).decode("latin-1")
-
-
 def first_layer() -> Tar:
     tar = base_layer().directory("./").directory("usr/share").add("usr/share/old", data=b"o")
     tar.directory("opt").add("opt/gone").directory("usr/now-a-file").add("usr/now-a-file/in")
@@ -47,7 +45,11 @@ def second_layer() -> Tar:
     tar.directory("etc", mode=0o711, uid=3).directory("usr/bin").add("usr/bin/tool", data=b"changed", mode=0o755)
     tar.add("usr/now-a-file", data=b"f").directory("usr/now-a-directory").add("usr/now-a-directory/in", data=b"i")
     tar.directory("usr/link-no-more").add("usr/link-no-more/in", data=b"i")
-    tar.add("usr/ä b\tc", data=b"odd name", xattrs={"user.z": "1", "user.a": "2", "security.capability": CAPABILITY})
+    tar.add(
+        "usr/ä b\tc",
+        data=b"odd name",
+        xattrs={"user.z": "1", "user.a": "2", "security.capability": CAPABILITY.decode("latin-1")},
+    )
     return tar.directory("opt").hardlink("opt/hard", "usr/share/new").directory("home", mode=0o2775, gid=100)
 
 
@@ -97,14 +99,12 @@ def flattened(podman: list[str], image: Image, layers: list[bytes], layout: Path
 
 
 def test_the_merged_tree_is_the_one_that_podman_shows(tmp_path: Path, podman: list[str], layers: list[bytes]) -> None:
-    root = tmp_path / "sysroot"
-    root.mkdir()
-    OSTree.Sysroot.new(file(root)).ensure_initialized(None)
-    store = OstreeStore(make_context(root), OstreeOptions())
     image = make_image(layers)
-    stored = store.import_image(image, Streams(layers))
-    with store.open_tree(stored) as tree, tree.directory() as directory:
-        ours = {path: state for path, state in normal_form(directory).items() if path != "."}
+    with new_sysroot(tmp_path) as root:
+        store = OstreeStore(make_context(root), OstreeOptions())
+        stored = store.import_image(image, Streams(layers))
+        with store.open_tree(stored) as tree, tree.directory() as directory:
+            ours = {path: state for path, state in normal_form(directory).items() if path != "."}
     theirs = flattened(podman, image, layers, tmp_path / "layout")
     assert {path: (state, theirs.get(path)) for path, state in ours.items() if theirs.get(path) != state} == {}
     assert theirs.keys() - ours.keys() == {"."}

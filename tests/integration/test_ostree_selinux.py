@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bootc_ostree.glib import OSTree, file
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.store import OstreeStore
 
 from bootc.image import ImportedImage
-from tests.ostree_images import Streams, Tar, base_layer, make_context, make_image, mutable_afterwards
+from tests.integration.ostree_sysroots import new_sysroot
+from tests.ostree_images import Streams, Tar, base_layer, make_context, make_image
 
 pytestmark = pytest.mark.root
 
@@ -28,10 +28,7 @@ CONTEXTS = """\
 
 @pytest.fixture
 def sysroot(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "sysroot"
-    root.mkdir()
-    OSTree.Sysroot.new(file(root)).ensure_initialized(None)
-    with mutable_afterwards(root):
+    with new_sysroot(tmp_path) as root:
         yield root
 
 

@@ -24,6 +24,7 @@ from bootc_ostree.store import OstreeStore
 from bootc.errors import CancelledError, IntegrityError, LayerError, NoSpaceError, StoreError
 from bootc.events import Event, LayerImported
 from bootc.image import Digest, ImageReference, ImportedImage, Layer
+from tests.integration.ostree_sysroots import new_sysroot
 from tests.ostree_images import (
     NAME,
     Normal,
@@ -33,7 +34,6 @@ from tests.ostree_images import (
     digest_of,
     make_context,
     make_image,
-    mutable_afterwards,
     normal_form,
 )
 
@@ -42,10 +42,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def sysroot(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "sysroot"
-    root.mkdir()
-    OSTree.Sysroot.new(file(root)).ensure_initialized(None)
-    with mutable_afterwards(root):
+    with new_sysroot(tmp_path) as root:
         yield root
 
 
@@ -414,6 +411,7 @@ import sys
 from pathlib import Path
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.store import OstreeStore
+from tests.integration.ostree_sysroots import new_sysroot
 from tests.ostree_images import Streams, base_layer, make_context, make_image
 layers = [base_layer().data]
 OstreeStore(make_context(Path(sys.argv[1])), OstreeOptions()).import_image(make_image(layers), Streams(layers))
