@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
-from attrs import define, field
+from attrs import define
 from bootc_composefs import bootc_storage_backends
 from bootc_composefs.layout import LAYOUT, OBJECTS
-from bootc_composefs.options import ComposefsOptions
 from bootc_composefs.records import ImageRecord
 
-from bootc.deployment import DeploymentId
 from bootc.durable import DirectoryVolume
-from bootc.hookspec import Context
-from bootc.machine import Machine
-from bootc.roots import DeploymentRecord
-from bootc.storage import Backend
+from bootc.hookspec import BackendPlugin
+from bootc.roots import Layout
 from bootc.system.initramfs import MARKER, VERSION
 from tests import dirimage_system
 from tests.dirimage_system import Registry
@@ -38,46 +35,21 @@ def registry(version: str, last: Tar | None = None) -> Registry:
 
 @define
 class System(dirimage_system.System):
-    """One machine."""
+    """One machine; what it has as a tree is an image."""
 
-    settings: ComposefsOptions = field(factory=ComposefsOptions)
-
-    @property
-    def machine(self) -> Machine:
-        """As a command opens it."""
-        run = self.folder / "system/run" if self.running else None
-        volume = DirectoryVolume(self.root, observer=self.observer)
-        return Machine(volume, PLUGIN.state, run=run, esp=self.esp)
-
-    @property
-    def backend(self) -> Backend:
-        """Opened anew."""
-        return PLUGIN.open(Context(self.machine, self.events.append, lambda: None), self.settings)
+    plugin: ClassVar[BackendPlugin[Any]] = PLUGIN
+    layout: ClassVar[Layout] = LAYOUT
 
     @property
     def volume(self) -> DirectoryVolume:
         """The sysroot, with nobody who notes what is done."""
         return DirectoryVolume(self.root)
 
-    def record(self, deployment: str) -> DeploymentRecord:
-        """A deployment's record."""
-        found = DeploymentRecord.read(self.volume, LAYOUT, DeploymentId(deployment))
-        assert found is not None, f"{deployment} has no record"
-        return found
-
     def image(self, deployment: str) -> ImageRecord:
         """The record of a deployment's image."""
         found = ImageRecord.read(self.volume, self.record(deployment).image)
         assert found is not None, f"the image of {deployment} has no record"
         return found
-
-    def etc(self, deployment: str) -> Path:
-        """The /etc of a deployment."""
-        return self.root / LAYOUT.deployments / deployment / "etc"
-
-    def names(self, directory: str) -> list[str]:
-        """What lies in a directory of the backend."""
-        return sorted(path.name for path in (self.root / LAYOUT.base / directory).iterdir())
 
     def objects(self) -> dict[str, Path]:
         """All objects, by digest."""

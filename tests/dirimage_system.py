@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, ClassVar
 
-from attrs import define, field
+from attrs import Factory, define, field
 from bootc_dirimage import bootc_storage_backends
 from bootc_dirimage.layout import LAYOUT, SLOTS, TREE
-from bootc_dirimage.options import DirimageOptions
 
 from bootc import platform
 from bootc.bootloader import Bootloader
@@ -24,12 +24,12 @@ from bootc.deployment import Deployment, DeploymentId, Slots
 from bootc.durable import DirectoryVolume, Observer, Volume
 from bootc.events import Event
 from bootc.fetcher import Fetcher, Readable, Source
-from bootc.hookspec import Context
+from bootc.hookspec import BackendPlugin, Context
 from bootc.image import Descriptor, Image, ImageReference
 from bootc.install import InstallRequest, install
 from bootc.machine import Machine
 from bootc.platform import Platform
-from bootc.roots import DeploymentRecord
+from bootc.roots import DeploymentRecord, Layout
 from bootc.state import State
 from bootc.steps import Steps
 from bootc.storage import Backend
@@ -93,8 +93,11 @@ def registry(version: str, last: Tar | None = None) -> Registry:
 class System:
     """One machine. With an ESP it starts by systemd-boot, without one the backend's own order counts."""
 
+    plugin: ClassVar[BackendPlugin[Any]] = PLUGIN
+    layout: ClassVar[Layout] = LAYOUT
+
     folder: Path
-    options: DirimageOptions = field(factory=DirimageOptions)
+    options: object = field(default=Factory(lambda self: self.plugin.options(), takes_self=True))
     esp: Volume | None = None
     observer: Observer | None = None
     running: str | None = None
@@ -111,12 +114,13 @@ class System:
         """As a command opens it."""
         run = self.folder / "system/run" if self.running else None
         volume = DirectoryVolume(self.root, observer=self.observer)
-        return Machine(volume, PLUGIN.state, run=run, esp=self.esp)
+        return Machine(volume, self.plugin.state, run=run, esp=self.esp)
 
     @property
     def backend(self) -> Backend:
         """Opened anew."""
-        return PLUGIN.open(self._context(), self.options)
+        backend: Backend = self.plugin.open(self._context(), self.options)
+        return backend
 
     @property
     def bootloader(self) -> Bootloader:
@@ -130,7 +134,7 @@ class System:
             backend=self.backend,
             bootloader=self.bootloader,
             hooks=NoHooks(),
-            references=State(self.machine.sysroot, PLUGIN.state).references,
+            references=State(self.machine.sysroot, self.plugin.state).references,
             platform=platform.current(),
             open_streams=lambda source, store: nullcontext(self.streams),
             shielded=nullcontext,
@@ -179,19 +183,23 @@ class System:
         """As `bootc status` sorts them."""
         return Slots.of(self.backend.deployer.deployments())
 
+    def record(self, deployment: str) -> DeploymentRecord:
+        """A deployment's record."""
+        found = DeploymentRecord.read(DirectoryVolume(self.root), self.layout, DeploymentId(deployment))
+        assert found is not None, f"{deployment} has no record"
+        return found
+
     def tree(self, deployment: str) -> Path:
         """The image's files of a deployment."""
-        record = DeploymentRecord.read(DirectoryVolume(self.root), LAYOUT, DeploymentId(deployment))
-        assert record is not None, f"{deployment} has no record"
-        return self.root / SLOTS / record.image / TREE
+        return self.root / SLOTS / self.record(deployment).image / TREE
 
     def etc(self, deployment: str) -> Path:
         """The /etc of a deployment."""
-        return self.root / LAYOUT.deployments / deployment / "etc"
+        return self.root / self.layout.deployments / deployment / "etc"
 
     def names(self, directory: str) -> list[str]:
         """What lies in a directory of the backend."""
-        return sorted(path.name for path in (self.root / "dirimage" / directory).iterdir())
+        return sorted(path.name for path in (self.root / self.layout.base / directory).iterdir())
 
     def versions(self) -> list[str]:
         """The image versions of all deployments in boot order, the staged one first."""

@@ -325,7 +325,7 @@ def test_a_filesystem_that_cannot_hold_attributes_can_hold_objects_but_no_checko
 
 
 def test_where_fs_verity_is_required_and_cannot_be_nothing_is_installed(tmp_path: Path) -> None:
-    system = System(tmp_path, settings=ComposefsOptions(verity="require"))
+    system = System(tmp_path, options=ComposefsOptions(verity="require"))
     system.root.mkdir()
     with pytest.raises(FileSystemError, match="fs-verity is required, but") as failure:
         system.backend.deployer.initialize("default", MenuFormat.BLS)

@@ -155,9 +155,9 @@ def test_a_deployment_without_its_digest_is_told(system: System) -> None:
 
 
 def test_the_algorithm_is_decided_once(tmp_path: Path) -> None:
-    system = System(tmp_path, settings=ComposefsOptions(algorithm="sha512"))
+    system = System(tmp_path, options=ComposefsOptions(algorithm="sha512"))
     system.install(registry("1"))
-    system.settings = ComposefsOptions()
+    system.options = ComposefsOptions()
     system.boot()
     upgraded(system, "2")
     assert {len(digest) for digest in system.objects()} == {128}
