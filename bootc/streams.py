@@ -57,7 +57,7 @@ class FetchedLayers(LayerStreams):
             arguments = (self._source, self._needed, self._spool, self._report, self._stop, self._download)
             self._downloads |= self._resources.enter_context(self._partial.downloads(*arguments))
         if self._downloads:
-            prepare(self._spool, [download.blob for download in self._downloads.values()])
+            prepare(self._spool, self._whole_blobs())
         for download in self._downloads.values():
             self._pool.submit(download.run)
         return self
@@ -74,7 +74,7 @@ class FetchedLayers(LayerStreams):
 
     def room(self) -> int:
         """The largest blob that the spool does not hold yet: it lies there until the store has its layer."""
-        return max((missing(self._spool, [download.blob]) for download in self._downloads.values()), default=0)
+        return max((missing(self._spool, [blob]) for blob in self._whole_blobs()), default=0)
 
     @contextmanager
     def open(self, layer: Layer) -> Iterator[Readable]:
@@ -95,6 +95,10 @@ class FetchedLayers(LayerStreams):
             self._partial.keep(self._source, layer, download, self._spool)
         if download:
             self._used.append(download)
+
+    def _whole_blobs(self) -> list[Descriptor]:
+        """What takes as much room in the spool as it has bytes; how much parts take is known only later."""
+        return [download.blob for download in self._downloads.values() if isinstance(download, Download)]
 
     def _download(self, blob: Descriptor, report: Report) -> Download:
         return Download(self._source, blob, self._spool, report, self._stop)

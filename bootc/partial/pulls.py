@@ -48,7 +48,7 @@ class PartialPulls:
     ) -> Iterator[Mapping[Digest, PartialDownload]]:
         """Those of the layers that may come in parts, by the digests of their blobs. Their `run` must have ended when
         this ends."""
-        if not isinstance(source, Ranges) or source.is_local or self.rule.mode == "never":
+        if not isinstance(source, Ranges) or source.is_local or self.rule.mode == "never" or self.local.is_empty:
             yield {}
             return
         with ThreadPoolExecutor(self.rule.connections, thread_name_prefix="fetch-parts") as executor:

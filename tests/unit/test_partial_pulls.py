@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bootc.durable import DirectoryVolume
-from bootc.errors import IntegrityError, RebuiltLayerError
+from bootc.errors import IntegrityError, NoSpaceError, RebuiltLayerError
 from bootc.events import Event, LayerFetched, Notice
 from bootc.fetcher import Readable
 from bootc.image import Descriptor, Digest
@@ -119,6 +119,17 @@ def test_only_what_changed_is_fetched(machine: Machine, pair: tuple[Chunked, Chu
     assert source.fetched < len(new.blob) / 5
     assert _fetched(machine) == [(source.fetched, len(new.blob) - source.fetched)]
     assert machine.spool == []
+
+
+def test_parts_need_no_room_for_the_whole(
+    machine: Machine, pair: tuple[Chunked, Chunked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = pair
+    assert machine.pull(old) == old.tar
+    monkeypatch.setattr(DirectoryVolume, "free", lambda volume: len(new.blob) // 2)
+    assert machine.pull(new, old) == new.tar
+    with pytest.raises(NoSpaceError, match="the layers of the image"):
+        machine.pull(new)
 
 
 def test_a_layer_that_came_in_parts_is_a_source_of_parts_itself(
