@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 
@@ -22,6 +23,8 @@ GAP_LIMIT = 256 << 10
 _HEADERS_LIMIT = 64 << 20
 """bytes of tar in one gap"""
 _ZEROS = bytes(CHUNK)
+_IMPOSSIBLE = re.compile("[\0\ud800-\udfff]")
+"""in names: JSON can also spell what is no text"""
 
 
 @frozen
@@ -102,7 +105,7 @@ class Rebuilder:
 def note(record: ContentsWriter, content: Content) -> None:
     """Record where a content will lie in the image's tree, as a chunk and, with the first one, as a whole file."""
     path = content.path.removeprefix("./").strip("/")
-    if "\0" in path or ".." in path.split("/") or not path:
+    if _IMPOSSIBLE.search(path) or ".." in path.split("/") or not path:
         return
     if content.offset == 0 and content.size < content.file_size:
         record.add_content(path, 0, content.file_size, content.file_digest)

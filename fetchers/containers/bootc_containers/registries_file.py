@@ -14,6 +14,8 @@ from bootc.errors import ConfigError
 
 AUTH_FILES = "containers-auth.json"
 """in `credential-helpers`: no program, but the files with credentials"""
+_LONGEST_NAME = 255
+"""characters, as of any repository's name"""
 _V1 = ("search", "insecure", "block")
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
@@ -130,6 +132,8 @@ class _Table:
             raise self.error(key, "must be HOST[:PORT][/PATH] without a scheme")
         if any(character.isspace() or not character.isprintable() for character in text):
             raise self.error(key, "contains characters that cannot be part of a name")
+        if len(text) > _LONGEST_NAME:
+            raise self.error(key, f"is longer than {_LONGEST_NAME} characters")
         return text
 
     def error(self, key: str, problem: str) -> ConfigError:
