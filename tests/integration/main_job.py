@@ -37,6 +37,13 @@ class Registry:
     server: RegistryServer
     layout: Layout
 
+    @classmethod
+    @contextmanager
+    def serving(cls, folder: Path) -> Iterator[Registry]:
+        """A new one, with an empty layout."""
+        with RegistryServer(folder) as server:
+            yield cls(server, Layout(folder / "os"))
+
     @property
     def name(self) -> str:
         """What systems follow."""
@@ -123,6 +130,14 @@ def host_on_disk(folder: Path, registry: str, fetcher: str = "registry", size: i
     config = trusting(folder / "host.toml", registry)
     with mounted(make_disk(folder / "disk", size), folder / "sysroot") as root:
         yield Host(root, config, fetcher)
+
+
+def installed_once(folder: Path, registry: Registry, *words: str) -> Host:
+    """A disk on which version 1 was installed from the registry; it is not mounted any more."""
+    registry.publish("1")
+    with host_on_disk(folder, registry.server.address) as host:
+        host.install(f"docker://{registry.name}", *words)
+        return host
 
 
 @contextmanager

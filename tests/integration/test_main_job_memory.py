@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.main_job import NAME, Registry, host_on_disk
-from tests.integration.sysroots import Layout
 from tests.large_image import add_large_image, peak_memory
-from tests.servers import RegistryServer
 
 pytestmark = pytest.mark.root
 
@@ -24,8 +22,7 @@ LIMIT = 200 * MIB
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """It serves a large image; what it takes on disk is freed in the end."""
     folder = tmp_path_factory.mktemp("registry")
-    with RegistryServer(folder) as server:
-        registry = Registry(server, Layout(folder / "os"))
+    with Registry.serving(folder) as registry:
         add_large_image(registry.layout, "large", SIZE)
         yield registry
     shutil.rmtree(folder)

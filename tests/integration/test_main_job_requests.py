@@ -13,10 +13,8 @@ import pytest
 
 from bootc.image import Image
 from bootc.manifest import OCI_INDEX
-from tests.integration.main_job import NAME, Host, Registry, copy_of, host_on_disk, two_layers
-from tests.integration.sysroots import Layout
+from tests.integration.main_job import NAME, Host, Registry, copy_of, host_on_disk, installed_once, two_layers
 from tests.ostree_images import digest_of
-from tests.servers import RegistryServer
 
 pytestmark = pytest.mark.root
 
@@ -25,18 +23,14 @@ UNMOVED = ["HEAD manifests/latest"]
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    with RegistryServer(folder) as server:
-        yield Registry(server, Layout(folder / "os"))
+    with Registry.serving(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Host:
     """A disk on which version 1 was installed from the registry."""
-    registry.publish("1")
-    with host_on_disk(tmp_path_factory.mktemp("host"), registry.server.address) as host:
-        host.install(f"docker://{registry.name}")
-        return host
+    return installed_once(tmp_path_factory.mktemp("host"), registry)
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ import gi
 import pytest
 
 from bootc.image import Image, canonical_json
-from tests.integration.main_job import Host, Registry, copy_of, host_on_disk, two_layers
-from tests.integration.sysroots import Layout, refs
+from tests.integration.main_job import Host, Registry, copy_of, installed_once, two_layers
+from tests.integration.sysroots import refs
 from tests.ostree_images import Tar
-from tests.servers import RegistryServer
 
 gi.require_version("OSTree", "1.0")
 from gi.repository import Gio, OSTree  # noqa: E402
@@ -31,18 +30,14 @@ STORED = "ostree/container"
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    with RegistryServer(folder) as server:
-        yield Registry(server, Layout(folder / "os"))
+    with Registry.serving(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Host:
     """A disk on which version 1 was installed from the registry."""
-    registry.publish("1")
-    with host_on_disk(tmp_path_factory.mktemp("host"), registry.server.address) as host:
-        host.install(f"docker://{registry.name}", "--karg", "quiet")
-        return host
+    return installed_once(tmp_path_factory.mktemp("host"), registry, "--karg", "quiet")
 
 
 @pytest.fixture

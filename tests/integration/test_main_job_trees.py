@@ -11,9 +11,7 @@ import pytest
 from tests import trees
 from tests.integration.main_job import NAME, Host, Registry, host_on_disk
 from tests.integration.nasty_image import ISLAND, NAMES, SPARSE, nasty_layers
-from tests.integration.sysroots import Layout
 from tests.podman import own_storage
-from tests.servers import RegistryServer
 
 pytestmark = pytest.mark.root
 
@@ -22,8 +20,7 @@ pytestmark = pytest.mark.root
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """Serves an ordinary image as the first version, and the nasty one as the second."""
     folder = tmp_path_factory.mktemp("registry")
-    with RegistryServer(folder) as server:
-        registry = Registry(server, Layout(folder / "os"))
+    with Registry.serving(folder) as registry:
         registry.layout.add("nasty", nasty_layers(folder))
         yield registry
 
