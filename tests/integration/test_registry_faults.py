@@ -78,7 +78,7 @@ def _ranges(registry: FakeRegistry) -> list[str | None]:
 # ---------------------------------------------------------------- what another try mends
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 507, 520, 529, 599])
 @pytest.mark.parametrize(("method", "path"), [("GET", "manifests"), ("GET", "blobs"), ("GET", "token"), ("HEAD", "")])
 def test_a_server_in_trouble_is_asked_again(
     registry: FakeRegistry, tmp_path: Path, status: int, method: str, path: str
@@ -223,6 +223,8 @@ NOT_FOUND = answers(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unkn
         pytest.param(answers(204), ProtocolError, "204", id="204"),
         pytest.param(answers(304), ProtocolError, "304", id="304"),
         pytest.param(answers(501), NetworkError, "501", id="501"),
+        pytest.param(answers(505), NetworkError, "505", id="505"),
+        pytest.param(answers(511), NetworkError, "511", id="511"),
         pytest.param(_served(b" " * (5 << 20)), ProtocolError, "larger than", id="5 MiB"),
         pytest.param(_served(b'{"schemaVersion":2,"schemaVersion":2}'), ProtocolError, "JSON", id="duplicate keys"),
         pytest.param(_served(b"<html>"), ProtocolError, "JSON", id="no JSON"),
@@ -290,6 +292,8 @@ def test_a_manifest_of_an_index_must_have_its_size(registry: FakeRegistry, tmp_p
         pytest.param(answers(403), AuthenticationError, "403", id="403"),
         pytest.param(answers(416), ProtocolError, "416", id="416 unasked"),
         pytest.param(answers(501), NetworkError, "501", id="501"),
+        pytest.param(answers(505), NetworkError, "505", id="505"),
+        pytest.param(answers(511), NetworkError, "511", id="511"),
         pytest.param(answers(206, b"x"), ProtocolError, "206", id="206 unasked"),
         pytest.param(with_body(lambda body: body + b"!"), IntegrityError, "another size", id="longer"),
         pytest.param(with_body(lambda body: body[:-1]), IntegrityError, "another size", id="shorter"),

@@ -9,7 +9,8 @@ from bootc.errors import AuthenticationError, FetchError, NetworkError, NotFound
 from bootc_registry.answer import Answer
 from bootc_registry.retry import Interruption, parse_retry_after
 
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, *range(520, 600)})
+"""520 and more is what delivery networks say of the servers behind them"""
 _BODY_LIMIT = 64 << 10
 _WORDS_LIMIT = 200
 
