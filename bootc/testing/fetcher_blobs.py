@@ -10,10 +10,12 @@ import pytest
 
 from bootc.errors import FetchError, IntegrityError
 from bootc.fetcher import Fetcher
+from bootc.hookspec import Capability
 from bootc.testing.fetcher_images import RegistryShelf, Shelf, make_sample, sha256
 from bootc.testing.fetcher_place import AMD64, FetcherFixtures, Listener, imported, read
+from bootc.testing.hostile.errands import read_range
 from bootc.testing.registry import cut_after, redirects
-from bootc.testing.suite import clause
+from bootc.testing.suite import clause, needs
 
 _DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "altered": lambda data: data[:1000] + bytes([data[1000] ^ 1]) + data[1001:],
@@ -24,7 +26,7 @@ _DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 class BlobClauses(FetcherFixtures):
-    """F9 to F16."""
+    """F9 to F16, F48."""
 
     @clause("F9")
     def test_blobs_are_as_served(self, fetcher: Fetcher, shelf: Shelf) -> None:
@@ -110,3 +112,14 @@ class BlobClauses(FetcherFixtures):
     def test_a_registry_is_not_local(self, fetcher: Fetcher, remote: RegistryShelf) -> None:
         with fetcher.resolve(remote.put("os", make_sample("os")), AMD64) as source:
             assert not source.is_local
+
+    @clause("F48")
+    @needs(Capability.RANGES)
+    def test_ranges_are_exactly_those_bytes(self, fetcher: Fetcher, shelf: Shelf) -> None:
+        sample = make_sample("os", layers=1)
+        (blob,) = sample.blobs
+        last = len(blob) - 1
+        wanted = [(0, 1), (0, len(blob)), (last, 1), (70_000, 20_000), (1, last), (5, 100_000)]
+        with fetcher.resolve(shelf.put("os", sample), AMD64) as source, ThreadPoolExecutor(4) as threads:
+            found = threads.map(lambda part: read_range(source, *part), wanted * 2)
+            assert list(found) == [blob[start : start + size] for start, size in wanted * 2]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bootc.errors import FetchError, IntegrityError, NotFoundError, UnsupportedError
-from bootc.fetcher import Fetcher, Peek
+from bootc.fetcher import Explain, Fetcher, Peek, Ranges
 from bootc.hookspec import Capability
 from bootc.manifest import OCI_MANIFEST
 from bootc.platform import Platform
@@ -127,8 +127,11 @@ class ResolvingClauses(FetcherFixtures):
     # ------------------------------------------------------------ capabilities
 
     @clause("F25")
-    def test_declared_capabilities_are_those_of_the_class(self, fetcher: Fetcher) -> None:
+    def test_declared_capabilities_are_those_of_the_class(self, fetcher: Fetcher, shelf: Shelf) -> None:
         assert (Capability.PEEK in self.capabilities) == isinstance(fetcher, Peek)
+        assert (Capability.EXPLAIN in self.capabilities) == isinstance(fetcher, Explain)
+        with fetcher.resolve(shelf.put("os", make_sample("os")), AMD64) as source:
+            assert (Capability.RANGES in self.capabilities) == isinstance(source, Ranges)
 
     @clause("F26")
     @needs(Capability.PEEK)

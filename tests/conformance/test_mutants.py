@@ -283,6 +283,46 @@ MUTANTS = [
         "self._client, self._blob, self._size, self._position = client, blob, size, start\n",
         "self._client, self._blob, self._size, self._position = client, blob, size, 0\n",
     ),
+    Mutant(
+        "the authorization goes along with redirects",
+        "F35",
+        REGISTRY,
+        "bootc_registry.client",
+        "fields = own if is_own else headers",
+        "fields = own",
+    ),
+    Mutant(
+        "another range is taken for the one that was asked for",
+        "F45",
+        REGISTRY,
+        "bootc_registry.blobs",
+        "(parsed[1], parsed[2]) != wanted",
+        "not wanted",
+    ),
+    Mutant(
+        "a body may have any size",
+        "F32",
+        REGISTRY,
+        "bootc_registry.answer",
+        "while size <= limit and (data := self.read(limit + 1 - size)):",
+        "while data := self.read(1 << 20):",
+    ),
+    Mutant(
+        "what is served for a reference by digest is not compared with it",
+        "F33",
+        REGISTRY,
+        "bootc_registry.registry_source",
+        "        require_digest(top.data, name.digest, client.source)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "certificates are not looked at",
+        "F44",
+        REGISTRY,
+        "bootc_registry.adapter",
+        '"CERT_REQUIRED" if verify else "CERT_NONE"',
+        '"CERT_NONE"',
+    ),
 ]
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
+
 from bootc.testing.hostile import (
     encryption,
     indexes,
     layers,
     logins,
     manifests,
+    parts,
     peeks,
     redirection,
     refusals,
@@ -23,26 +26,43 @@ from bootc.testing.hostile import (
     trouble,
 )
 from bootc.testing.hostile.case import Case, Knob, Outcome
+from bootc.testing.hostile.errands import FETCH, PART, PEEK, REST, Errand
 
-__all__ = ["CATALOGUE", "Case", "Knob", "Outcome"]
+__all__ = ["CATALOGUE", "Case", "Chapter", "Errand", "Knob", "Outcome", "count"]
 
-CATALOGUE: Mapping[str, tuple[Case, ...]] = {
-    "F29": trouble.PASSING,
-    "F30": (*trouble.LASTING, *trouble.WAITING),
-    "F31": refusals.CASES,
-    "F32": transfers.FRAMING,
-    "F33": transfers.HEADERS,
-    "F34": transfers.RANGES,
-    "F35": redirection.CASES,
-    "F36": logins.TOKENS,
-    "F37": logins.REALMS,
-    "F38": logins.STRANGERS,
-    "F39": manifests.MANIFESTS,
-    "F40": manifests.CONFIGS,
-    "F41": indexes.INDEXES,
-    "F42": layers.NAMED,
-    "F43": layers.INSIDE,
-    "F44": encryption.CASES,
-    "F45": peeks.CASES,
+
+@frozen
+class Chapter:
+    """The cases of one clause, and what a fetcher is sent for in them."""
+
+    cases: tuple[Case, ...]
+    errand: Errand = FETCH
+
+
+CATALOGUE: Mapping[str, Chapter] = {
+    "F29": Chapter(trouble.PASSING),
+    "F30": Chapter((*trouble.LASTING, *trouble.WAITING)),
+    "F31": Chapter(refusals.CASES),
+    "F32": Chapter(transfers.FRAMING),
+    "F33": Chapter(transfers.HEADERS),
+    "F34": Chapter(transfers.RANGES),
+    "F35": Chapter(redirection.CASES),
+    "F36": Chapter(logins.TOKENS),
+    "F37": Chapter(logins.REALMS),
+    "F38": Chapter(logins.STRANGERS),
+    "F39": Chapter(manifests.MANIFESTS),
+    "F40": Chapter(manifests.CONFIGS),
+    "F41": Chapter(indexes.INDEXES),
+    "F42": Chapter(layers.NAMED),
+    "F43": Chapter(layers.INSIDE),
+    "F44": Chapter(encryption.CASES),
+    "F45": Chapter(parts.CASES, REST),
+    "F46": Chapter(parts.CASES, PART),
+    "F47": Chapter(peeks.CASES, PEEK),
 }
-"""the clauses of docs/contracts/fetcher.md, and the cases of each"""
+"""the clauses of docs/contracts/fetcher.md"""
+
+
+def count() -> int:
+    """The cases in all."""
+    return sum(len(chapter.cases) for chapter in CATALOGUE.values())

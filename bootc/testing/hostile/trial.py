@@ -11,37 +11,37 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, frozen
 
 from bootc.errors import BootcError
-from bootc.fetcher import Fetcher, Peek
+from bootc.fetcher import Fetcher
 from bootc.image import ImageReference
 from bootc.testing.child import in_child
-from bootc.testing.fetcher_place import AMD64, PATIENCE, Listener, imported
+from bootc.testing.fetcher_place import PATIENCE, Listener
 from bootc.testing.hostile.case import Case
+from bootc.testing.hostile.errands import Errand
 from bootc.testing.hostile.scene import SIGNATURE, Scene
-from bootc.testing.registry import digest_of
 
 MEMORY_LIMIT = 200 << 20
 """bytes, of the fetcher's own process and of each that it starts"""
+
+
+_END_OF_MEMORY = 1 << 30
+"""bytes at which a fetcher that knows no limit fails, and not the machine"""
 
 
 @frozen
 class Result:
     """What came out."""
 
-    digest: str = ""
-    """of the manifest that the source names"""
-    manifest: bytes = b""
-    contents: tuple[str, ...] = ()
-    """SHA-256 of what was read of each layer, verified and decompressed by the core"""
+    found: Any = None
+    """what the errand brought"""
     error: type[BaseException] | None = None
     message: str = ""
     told: str = ""
     """everything that was said: message, hint, events, logs, and what was printed"""
-    peeked: str | None = None
-    """digest that a peek found; `None` as a text if it cannot be known so"""
     memory: int = 0
     """bytes that the process grew at its peak, or the peak of its largest child"""
 
@@ -50,37 +50,25 @@ Prepare = Callable[[], tuple[Fetcher, Listener]]
 """opens the fetcher under test"""
 
 
-def fetched(prepare: Prepare, case: Case, reference: ImageReference, folder: Path) -> Result:
-    """Fetch the whole image. Raises ChildError if there is no end in time."""
+def attempt(errand: Errand, prepare: Prepare, case: Case, reference: ImageReference, folder: Path) -> Result:
+    """Send the fetcher. Raises ChildError if there is no end in time."""
 
     def work(fetcher: Fetcher, listener: Listener) -> Result:
-        with fetcher.resolve(reference, AMD64) as source:
-            contents = imported(source, folder / "spool", listener)
-            return Result(str(source.image.digest), source.image.manifest, contents)
+        return Result(errand.go(fetcher, reference, folder, listener))
 
     return in_child(lambda: _watched(prepare, case, folder, work), PATIENCE)
 
 
-def peeked(prepare: Prepare, case: Case, reference: ImageReference, folder: Path) -> Result:
-    """Peek only. Raises ChildError if there is no end in time."""
-
-    def work(fetcher: Fetcher, listener: Listener) -> Result:
-        assert isinstance(fetcher, Peek)
-        return Result(peeked=str(fetcher.peek(reference)))
-
-    return in_child(lambda: _watched(prepare, case, folder, work), PATIENCE)
-
-
-def faults(case: Case, scene: Scene, result: Result) -> list[str]:
+def faults(errand: Errand, case: Case, scene: Scene, result: Result) -> list[str]:
     """What the fetcher did that it must not: sentences."""
     return [
-        *_wrong_outcome(case, scene, result),
+        *_wrong_outcome(errand, case, scene, result),
         *_leaks(case, scene, result),
         *([f"{result.memory >> 20} MiB of memory"] if result.memory > MEMORY_LIMIT else []),
     ]
 
 
-def _wrong_outcome(case: Case, scene: Scene, result: Result) -> Iterator[str]:
+def _wrong_outcome(errand: Errand, case: Case, scene: Scene, result: Result) -> Iterator[str]:
     if result.error is not None:
         if not issubclass(result.error, case.outcome.errors):
             yield f"{result.error.__name__} instead of {case.outcome}: {result.told}"
@@ -89,13 +77,8 @@ def _wrong_outcome(case: Case, scene: Scene, result: Result) -> Iterator[str]:
         return
     if not case.outcome.is_right:
         yield f"an image instead of {case.outcome}"
-    if result.peeked is not None:
-        if result.peeked not in ("None", digest_of(scene.registry.documents["os"][1])):
-            yield f"another digest than that of the image: {result.peeked}"
-        return
-    served = scene.registry.documents[scene.digest][1]
-    if (result.digest, result.manifest, result.contents) != (scene.digest, served, tuple(scene.contents)):
-        yield "another image than the one that is served"
+    if result.found not in errand.right(scene):
+        yield "something else than what is served"
 
 
 def _leaks(case: Case, scene: Scene, result: Result) -> Iterator[str]:
@@ -121,6 +104,7 @@ def _leaks(case: Case, scene: Scene, result: Result) -> Iterator[str]:
 
 def _watched(prepare: Prepare, case: Case, folder: Path, work: Callable[[Fetcher, Listener], Result]) -> Result:
     before = _status("VmRSS")
+    resource.setrlimit(resource.RLIMIT_DATA, (_END_OF_MEMORY, _END_OF_MEMORY))
     words: list[str] = []
     with _listening(words, folder / "printed"), ExitStack() as stack:
         fetcher, listener = prepare()
