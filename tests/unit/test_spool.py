@@ -15,13 +15,12 @@ import pytest
 from attrs import evolve
 
 from bootc import spool
-from bootc.errors import CancelledError, FileSystemError, IntegrityError, NoSpaceError
+from bootc.errors import CancelledError, FileSystemError, IntegrityError
 from bootc.events import Event, LayerFetched
 from bootc.fetcher import Readable
 from bootc.image import Descriptor, Digest, Layer
 from bootc.spoolfile import AHEAD, PIECE
-from bootc.streams import FetchedLayers
-from tests.blobs import BytesSource, image_of, layer_of
+from tests.blobs import BytesSource, image_of
 
 MIB = 1 << 20
 BLOB = os.urandom(5 * MIB + 12_345)
@@ -263,51 +262,6 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(FileSystemError):
         _download(_source(blob), blob, tmp_path)
     assert target.read_bytes() == b"precious"
-
-
-# ---------------------------------------------------------------- room
-
-
-def test_without_room_nothing_is_fetched(tmp_path: Path) -> None:
-    layer, data = layer_of(b"content")
-    huge = evolve(layer.blob, size=1 << 60)
-    source = BytesSource(image_of([layer]), {layer.blob.digest: data})
-    with pytest.raises(NoSpaceError, match="the layers of the image") as caught:
-        FetchedLayers(source, [evolve(layer, blob=huge)], tmp_path, lambda e: None, lambda: None).__enter__()
-    assert caught.value.required == 1 << 60
-    assert source.served == []
-
-
-def test_what_the_spool_holds_needs_no_room(tmp_path: Path) -> None:
-    """The largest blob that is to come lies beside its layer for a while; stores are told."""
-    whole, begun = _descriptor(), _descriptor(os.urandom(3 * MIB))
-    layers = [Layer(blob, blob.digest, blob) for blob in (whole, begun)]
-    assert spool.missing(tmp_path, [whole, begun]) == len(BLOB) + 3 * MIB
-    assert _room(layers, tmp_path) == len(BLOB)
-    (tmp_path / whole.digest.hex).write_bytes(BLOB)
-    assert spool.missing(tmp_path, [whole, begun]) == _room(layers, tmp_path) == 3 * MIB
-    (tmp_path / f"{begun.digest.hex}.partial").write_bytes(bytes(MIB))
-    assert spool.missing(tmp_path, [whole, begun]) == _room(layers, tmp_path) == 2 * MIB
-    assert _room(layers, tmp_path, is_local=True) == 0
-
-
-def _room(layers: list[Layer], directory: Path, *, is_local: bool = False) -> int:
-    """What stores are told, by streams that get nothing from their source."""
-    source = BytesSource(image_of(layers), {}, is_local)
-    with FetchedLayers(source, layers, directory, lambda event: None, lambda: None) as streams:
-        return streams.room()
-
-
-def test_the_directory_is_private_and_its_parents_are_not(tmp_path: Path) -> None:
-    spool.prepare(tmp_path / "state/bootc/spool", [])
-    modes = [oct((tmp_path / path).stat().st_mode & 0o777) for path in ("state/bootc/spool", "state/bootc", "state")]
-    assert modes == ["0o700", "0o755", "0o755"]
-
-
-def test_holes_are_not_counted_as_room_that_became_free(tmp_path: Path) -> None:
-    with (tmp_path / "aa.partial").open("wb") as file:
-        file.truncate(100 * MIB)
-    assert spool.prune(tmp_path) < MIB
 
 
 def test_a_wrong_blob_leaves_nothing(tmp_path: Path) -> None:
