@@ -47,7 +47,7 @@ class Chunked:
             return {m.name: tar.extractfile(m).read() for m in tar if m.isreg()}  # type: ignore[union-attr]
 
 
-def tar_of(files: Mapping[str, bytes], uname: str = "") -> bytes:
+def tar_of(files: Mapping[str, bytes], uname: str = "", mtime: int = 0) -> bytes:
     """A tar with each file's own directory before it, and a link behind it. A table of contents tells of an owner's
     number, not of his name."""
     buffer = io.BytesIO()
@@ -57,7 +57,7 @@ def tar_of(files: Mapping[str, bytes], uname: str = "") -> bytes:
             parent.type, parent.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(parent)
             member = tarfile.TarInfo(name)
-            member.size, member.mode, member.uname = len(data), 0o644, uname
+            member.size, member.mode, member.uname, member.mtime = len(data), 0o644, uname, mtime
             member.pax_headers = {"SCHILY.xattr.user.name": name}
             tar.addfile(member, io.BytesIO(data))
             link = tarfile.TarInfo(f"{name}.link")

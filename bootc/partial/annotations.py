@@ -27,6 +27,24 @@ _SKIPPABLE = 8
 
 
 @frozen
+class Extent:
+    """Something compressed in the blob."""
+
+    offset: int
+    length: int
+    raw_length: int
+
+    @property
+    def end(self) -> int:
+        """Behind its last byte."""
+        return self.offset + self.length
+
+    def is_within(self, size: int) -> bool:
+        """Whether it can lie in a blob of this size, and is no larger than it may be."""
+        return 0 < self.length <= TABLE_LIMIT and 0 < self.raw_length <= RAW_LIMIT and self.end <= size
+
+
+@frozen
 class TableLocation:
     """Where the table of contents lies in the blob, and what it must be. Offsets and lengths are bytes."""
 
@@ -36,6 +54,8 @@ class TableLocation:
     checksum: Digest
     content_end: int
     """the frames of the tar stream end here"""
+    split: Extent | None = None
+    """the data for rebuilding the tar; see `bootc.partial.split`"""
 
     @property
     def end(self) -> int:
@@ -50,17 +70,24 @@ def locate(layer: Layer) -> TableLocation | None:
     if len(used) != 1 or _OTHER_TABLE in annotations or size is None or layer.blob.digest != layer.descriptor.digest:
         return None
     position = _numbers(annotations.get(f"{used[0]}manifest-position", ""))
-    split = _numbers(annotations.get(f"{used[0]}tarsplit-position", "")) or position
+    split = _extent(annotations.get(f"{used[0]}tarsplit-position", ""))
     try:
         checksum = Digest.parse(annotations.get(f"{used[0]}manifest-checksum", ""))
     except ReferenceError:
         return None
     if len(position) != 4 or position[3] != 1 or checksum.algorithm != "sha256":
         return None
-    offset, length, raw_length = position[:3]
-    content_end = min(offset, split[0]) - _SKIPPABLE
-    is_possible = 0 < length <= TABLE_LIMIT and 0 < raw_length <= RAW_LIMIT and offset + length <= size
-    return TableLocation(offset, length, raw_length, checksum, content_end) if is_possible and content_end > 0 else None
+    table = Extent(*position[:3])
+    content_end = min(table.offset, split.offset if split else table.offset) - _SKIPPABLE
+    if not table.is_within(size) or content_end <= 0:
+        return None
+    usable = split if split and split.is_within(size) else None
+    return TableLocation(table.offset, table.length, table.raw_length, checksum, content_end, usable)
+
+
+def _extent(text: str) -> Extent | None:
+    numbers = _numbers(text)
+    return Extent(*numbers) if len(numbers) == 3 else None
 
 
 def _numbers(text: str) -> list[int]:

@@ -20,9 +20,10 @@ from bootc.partial.entries import Unusable
 from bootc.partial.joined import JoinedTar
 from bootc.partial.local import LocalContents
 from bootc.partial.parts import PartialBlob, discard
-from bootc.partial.plan import Span, plan, table_span
+from bootc.partial.plan import Plan, Span, plan, table_span
 from bootc.partial.rebuild import Rebuilder
 from bootc.partial.rule import Rule
+from bootc.partial.split import SplitHeaders
 from bootc.partial.tables import Table
 from bootc.partial.transfer import Link, Transfer
 from bootc.state.contents import ContentsWriter
@@ -69,6 +70,7 @@ class PartialDownload:
         self.blob = layer.blob
         self._whole = new_whole(self._report_whole)
         self._transfer: Transfer | None = None
+        self._plan = Plan(())
         self._is_planned = self._is_begun = False
         self._late = 0
         self._ready = threading.Event()
@@ -148,7 +150,8 @@ class PartialDownload:
         table = Table(self._location, parts.read)
         self._transfer.fetch([table_part])
         table.require()
-        needed = plan(table.pieces(), around.local, around.rule).spans
+        self._plan = plan(table.pieces(), around.local, around.rule, self._location.split)
+        needed = self._plan.spans
         missing = [part for span in needed for part in parts.missing(span)]
         if not around.rule.pays(sum(part.size for part in missing), len(missing), size - self._held()):
             return False
@@ -165,7 +168,9 @@ class PartialDownload:
 
     def _rebuilt(self, transfer: Transfer) -> Iterator[bytes]:
         self.record = ContentsWriter()
-        rebuilder = Rebuilder(transfer.parts, self._around.local, self._fetch_late, self.record)
+        split = self._location.split if self._plan.uses_split else None
+        headers = SplitHeaders(transfer.parts.read, split) if split else None
+        rebuilder = Rebuilder(transfer.parts, self._around.local, self._fetch_late, self.record, headers)
         return rebuilder.tar(Table(self._location, transfer.parts.read).pieces())
 
     def _fetch_late(self, span: Span) -> None:

@@ -55,3 +55,10 @@ class _Frames:
         if self._left < 0:
             raise Unusable("a frame holds more than it should")
         return data
+
+
+def compressed(data: bytes | bytearray) -> bytes:
+    """One frame with this content."""
+    import zstandard
+
+    return bytes(zstandard.ZstdCompressor().compress(data))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from bootc.partial.annotations import TableLocation
+from bootc.partial.annotations import Extent, TableLocation
 from bootc.partial.entries import Unusable
 from bootc.partial.known import Known
 from bootc.partial.rule import Rule
@@ -34,6 +34,8 @@ class Plan:
     """What to fetch of a blob, in ascending order."""
 
     spans: tuple[Span, ...]
+    uses_split: bool = False
+    """all headers come from the data for rebuilding the tar, which are one of the spans"""
 
     @property
     def size(self) -> int:
@@ -41,19 +43,36 @@ class Plan:
         return sum(span.size for span in self.spans)
 
 
-def plan(pieces: Iterable[Piece], known: Known, rule: Rule) -> Plan:
-    """All that is not known. Spans with little between them are one: see `Rule.gap`. Raises Unusable."""
-    spans: list[Span] = []
+def plan(pieces: Iterable[Piece], known: Known, rule: Rule, split: Extent | None = None) -> Plan:
+    """All that is not known; of the headers only those, or all of them together (`split`), whichever takes less time.
+    Raises Unusable."""
+    contents, everything = _Spans(rule.gap), _Spans(rule.gap)
     for piece in pieces:
-        if is_known(piece, known):
-            continue
-        if spans and piece.start - spans[-1].end <= rule.gap:
-            spans[-1] = Span(spans[-1].start, piece.end)
-        elif len(spans) < RANGES_LIMIT:
-            spans.append(Span(piece.start, piece.end))
-        else:
-            raise Unusable("it would take too many requests")
-    return Plan(tuple(spans))
+        if not is_known(piece, known):
+            everything.add(piece.start, piece.end)
+            if isinstance(piece, Content):
+                contents.add(piece.start, piece.end)
+    plans = [Plan(tuple(everything.found))] if len(everything.found) <= RANGES_LIMIT else []
+    if split and len(contents.found) < RANGES_LIMIT:
+        contents.add(split.offset, split.end)
+        plans.append(Plan(tuple(contents.found), uses_split=True))
+    if not plans:
+        raise Unusable("it would take too many requests")
+    return min(plans, key=lambda one: rule.seconds(one.size, len(one.spans)))
+
+
+class _Spans:
+    """Spans in ascending order; those with little between them are one: see `Rule.gap`."""
+
+    def __init__(self, gap: int) -> None:
+        self.found: list[Span] = []
+        self._gap = gap
+
+    def add(self, start: int, end: int) -> None:
+        if self.found and start - self.found[-1].end <= self._gap:
+            self.found[-1] = Span(self.found[-1].start, end)
+        elif len(self.found) <= RANGES_LIMIT:
+            self.found.append(Span(start, end))
 
 
 def table_span(location: TableLocation) -> Span:

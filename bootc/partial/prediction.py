@@ -128,7 +128,7 @@ def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerP
         if not rule.pays(table_part.size, 2, size):
             raise Unusable("it is too small")
         with _table(source, layer) as table:
-            needed = plan(table.pieces(), known, rule).spans
+            needed = plan(table.pieces(), known, rule, location.split).spans
             spans = [_before(part, table_part) for part in needed if part.start < table_part.start]
             fetched = sum(part.size for part in spans)
             if rule.pays(fetched, len(spans), size):

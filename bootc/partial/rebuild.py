@@ -11,10 +11,11 @@ from attrs import field, frozen
 
 from bootc.fetcher import Readable
 from bootc.partial.entries import Unusable
-from bootc.partial.frames import CHUNK, Decompressor, Section
+from bootc.partial.frames import CHUNK, Decompressor, Section, compressed
 from bootc.partial.local import WHOLE, LocalContents
 from bootc.partial.parts import PartialBlob
 from bootc.partial.plan import Span
+from bootc.partial.split import SplitHeaders
 from bootc.partial.table import Content, Gap, Piece
 from bootc.state.contents import ContentsWriter
 
@@ -36,6 +37,8 @@ class Rebuilder:
     fetch: Callable[[Span], None]
     record: ContentsWriter
     """what becomes known of the layer; true only if the whole tar proves right"""
+    headers: SplitHeaders | None = None
+    """where all headers come from, if not from the blob and from what is known"""
     decompressor: Decompressor = field(factory=Decompressor, init=False)
 
     def tar(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
@@ -81,6 +84,8 @@ class Rebuilder:
         return _measured(self._frames(content, content.size), content.size)
 
     def _gap(self, gap: Gap) -> Iterator[bytes]:
+        if self.headers:
+            return self._split(gap, self.headers)
         span = Span(gap.start, gap.end)
         frame = None
         if not self.blob.has(span):
@@ -93,6 +98,15 @@ class Rebuilder:
             return self._frames(gap, _HEADERS_LIMIT)
         self.record.add_gap(gap.key, frame)
         return self._unpacked(BytesIO(frame), _HEADERS_LIMIT)
+
+    def _split(self, gap: Gap, headers: SplitHeaders) -> Iterator[bytes]:
+        kept = bytearray()
+        for data in headers.following():
+            if len(kept) <= GAP_LIMIT:
+                kept += data
+            yield data
+        if gap.key and len(kept) <= GAP_LIMIT:
+            self.record.add_gap(gap.key, compressed(kept))
 
     def _frames(self, piece: Piece, limit: int) -> Iterator[bytes]:
         return self._unpacked(Section(self.blob.read, piece.start, piece.end), limit)

@@ -202,6 +202,40 @@ def test_predictions_are_what_is_fetched(machine: Machine, pair: tuple[Chunked, 
     assert (whole.fetched, whole.requests, whole.layers[0].saved) == (len(new.blob), 1, 0)
 
 
+def test_where_all_headers_changed_the_data_for_rebuilding_the_tar_are_fetched(
+    machine: Machine, tmp_path: Path
+) -> None:
+    generator = random.Random(5)
+    files = {f"{number:04}": generator.randbytes(8000) for number in range(300)}
+    old, new = (Chunked.of(tar_of(files, mtime=mtime), tmp_path) for mtime in (0, 7))
+    machine.pull(old)
+    source = new.source
+    assert machine.pull(new, old, source=source) == new.tar
+    assert (source.whole, len(source.ranges)) == (0, 2)
+    assert source.fetched < len(new.blob) / 20
+    source = old.source
+    assert machine.pull(old, new, source=source) == old.tar
+    assert source.whole == 0
+    plain = {key: value for key, value in new.layer.descriptor.annotations.items() if "tarsplit" not in key}
+    source = new.source
+    assert machine.pull(_annotated(new, plain), new, source=source) == new.tar
+    assert source.fetched < len(new.blob) / 20
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damaged_data_for_rebuilding_the_tar_are_no_harm(machine: Machine, tmp_path: Path, damage: str) -> None:
+    files = {f"{number:04}": os.urandom(8000) for number in range(300)}
+    old, new = (Chunked.of(tar_of(files, mtime=mtime), tmp_path) for mtime in (0, 7))
+    machine.pull(old)
+    key = "io.github.containers.zstd-chunked.tarsplit-position"
+    offset, length, raw = map(int, new.layer.descriptor.annotations[key].split(":"))
+    place = f"{offset}:{length // 2}:{raw}" if damage == "cut" else f"{offset + 1}:{length - 1}:{raw}"
+    wrong = _annotated(new, {**new.layer.descriptor.annotations, key: place})
+    with suppress(RebuiltLayerError):
+        assert machine.pull(wrong, old) == new.tar
+    assert machine.pull(wrong, old) == new.tar
+
+
 # ---------------------------------------------------------------- present images that changed
 
 

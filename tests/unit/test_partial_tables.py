@@ -16,7 +16,7 @@ from attrs import evolve
 
 from bootc.image import Descriptor, Digest, Layer
 from bootc.partial import Nothing, Rule
-from bootc.partial.annotations import PREFIXES, TABLE_LIMIT, TableLocation, locate
+from bootc.partial.annotations import PREFIXES, TABLE_LIMIT, Extent, TableLocation, locate
 from bootc.partial.entries import Unusable, entries
 from bootc.partial.plan import Plan, Span, plan
 from bootc.partial.table import Content, Gap, pieces
@@ -220,12 +220,11 @@ def _layer(annotations: Mapping[str, str | None], prefix: str = PREFIXES[0]) -> 
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize(
-    ("split", "end"), [(None, 9992), ("8000:1000:5000", 7992), ("11000:1000:5000", 9992), ("rubbish", 9992)]
-)
+@pytest.mark.parametrize(("split", "end"), [(None, 9992), ("8000:1000:5000", 7992), ("11000:1000:5000", 9992)])
 def test_a_table_is_located_by_annotations(prefix: str, split: str | None, end: int) -> None:
     layer = _layer({"tarsplit-position": split}, prefix)
-    assert locate(layer) == TableLocation(10_000, 500, 3000, Digest.parse(DIGEST), end)
+    extent = Extent(*map(int, split.split(":"))) if split and end else None
+    assert locate(layer) == TableLocation(10_000, 500, 3000, Digest.parse(DIGEST), end, extent)
 
 
 _STARGZ = {"containerd.io/snapshot/stargz/toc.digest": DIGEST}
@@ -270,6 +269,15 @@ def test_an_impossible_place_is_none(position: str) -> None:
     assert locate(_layer({"manifest-position": position})) is None
 
 
+@pytest.mark.parametrize(
+    "split", ["", "rubbish", "19500:1000:5000", "11000:0:5000", f"11000:1000:{1 << 40}", "1:2:3:4"]
+)
+def test_without_usable_data_for_rebuilding_the_table_is_enough(split: str) -> None:
+    found = locate(_layer({"tarsplit-position": split}))
+    assert found is not None
+    assert found.split is None
+
+
 @pytest.mark.parametrize("checksum", [None, "", "sha256:0", "sha512:" + "0" * 128])
 def test_a_table_without_a_digest_is_none(checksum: str | None) -> None:
     assert locate(_layer({"manifest-checksum": checksum})) is None
@@ -292,6 +300,30 @@ def test_spans_with_little_between_them_are_one() -> None:
     ]
     spans = plan(_read(listed), _Even(), Rule(request_time=0.0)).spans
     assert spans == (Span(0, 110), Span(3110, END))
+
+
+def test_headers_come_together_where_that_takes_less_time() -> None:
+    listed = [{**FILE, "name": str(n), "offset": 900 * n + 450, "endOffset": 900 * n + 900} for n in range(10)]
+    split = Extent(END + 2000, 100, 1000)
+    rule = Rule(request_time=0.0, connections=1)
+    known = [piece.key for piece in _read(listed) if isinstance(piece, Gap)][1:-1]
+    few = plan(_read(listed), _Odd(known), rule, Extent(END + 2000, 5000, 1000))
+    many = plan(_read(listed), _Odd([]), rule, split)
+    assert few == Plan((Span(0, 450), Span(9000, END)))
+    assert many == Plan((Span(split.offset, split.end),), uses_split=True)
+
+
+class _Odd(Nothing):
+    """Contents of odd size are here, and these headers."""
+
+    def __init__(self, keys: list[bytes | None]) -> None:
+        self._keys = keys
+
+    def has_gap(self, key: bytes) -> bool:
+        return key in self._keys
+
+    def has_content(self, digest: bytes, size: int) -> bool:
+        return size % 2 == 1
 
 
 @pytest.mark.parametrize(
