@@ -31,7 +31,7 @@ CONFIGURATIONS = {
     "no UTF-8": (b"\xff\xfe[bootc]", "not UTF-8 (at line 1)"),
     "unknown table": (
         b"[boot]\nx = 1",
-        "boot: unknown table (known: bootc, install, backends, fetchers, bootloaders)",
+        "boot: unknown table (known: bootc, fetch, install, trust, backends, fetchers, bootloaders)",
     ),
     "unknown key": (b"[bootc]\nbakend = 'ostree'", "bootc.bakend: unknown key (did you mean backend?)"),
     "wrong type": (b"[bootc]\nparallel = '3'", "bootc.parallel: must be an integer"),
@@ -172,6 +172,29 @@ def test_a_damaged_record_of_references(world: World, root: Path, content: bytes
     words = ("switch", "--transport", "oci", world.layout.name("v2"))
     assert error(root, *words) == line
     (root / REFERENCES).unlink()
+    run = bootc("--sysroot", str(root), *words)
+    assert run.code == 0, run.err
+    assert images(root) == ["v2", "v1"]
+
+
+ACCEPTED_RECORDS = {
+    "no JSON": b"{\x1b[31m",
+    "no table": b'{"newest": [], "verdicts": []}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", ACCEPTED_RECORDS.values(), ids=ACCEPTED_RECORDS)
+def test_a_damaged_record_of_what_was_accepted(world: World, root: Path, content: bytes) -> None:
+    """Status and rollback do not need it; without it, everything works."""
+    record = root / STATE / "accepted.json"
+    assert "verdicts" in json.loads(record.read_bytes())
+    record.write_bytes(content)
+    run = bootc("--sysroot", str(root), "status", "--format", "json")
+    assert (run.code, "why images were accepted is not shown" in run.err) == (0, True)
+    words = ("switch", "--transport", "oci", world.layout.name("v2"))
+    assert error(root, *words).startswith(f"{STATE}/accepted.json: damaged: ")
+    record.unlink()
     run = bootc("--sysroot", str(root), *words)
     assert run.code == 0, run.err
     assert images(root) == ["v2", "v1"]
