@@ -134,7 +134,8 @@ class _Table:
         with the bytes, not believed."""
         if self._blob.size is None:
             return {}
-        table = os.pread(self._descriptor, self._bytes, self._start)
+        there = max(os.fstat(self._descriptor).st_size - self._start, 0)
+        table = os.pread(self._descriptor, min(self._bytes, there), self._start)
         records = [table[start : start + 8 + self._length] for start in range(0, len(table), self._width)]
         found = {int.from_bytes(record[:8], "big"): record[8:] for record in records}
         marks = {end: digest for end, digest in found.items() if 0 < end < self._blob.size}

@@ -235,6 +235,14 @@ def test_a_blob_of_unknown_size_leaves_nothing_that_counts(tmp_path: Path) -> No
     assert [start for _, start in source.served] == [0, 0]
 
 
+def test_a_size_beyond_all_files_is_a_typed_error(tmp_path: Path) -> None:
+    blob = evolve(_descriptor(), size=1 << 60)
+    download = spool.Download(_source(blob), blob, tmp_path, lambda event: None, threading.Event())
+    download.run()
+    with pytest.raises(FileSystemError):
+        download.wait_beyond(len(BLOB), lambda: None)
+
+
 def test_a_disk_that_fails_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fdatasync(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
