@@ -275,9 +275,9 @@ def test_the_fetcher_s_verdicts_are_those_of_a_skopeo_that_verifies(
 
 
 @functools.cache
-def skopeo_level() -> int:
+def skopeo_level(program: str = PROGRAM) -> int:
     """The last part of the version of the proxy's protocol."""
-    with closing(Proxy(Command((PROGRAM, "experimental-image-proxy"), "test"), "test", lambda: None)) as proxy:
+    with closing(Proxy(Command((program, "experimental-image-proxy"), "test"), "test", lambda: None)) as proxy:
         return proxy.level
 
 

@@ -22,6 +22,7 @@ from bootc.testing.registry import REPOSITORY, FakeRegistry, Received, Reply
 from tests import dirimage_system
 from tests.gpg import Keys, payload
 from tests.integration.sysroots import VERSION, make_disk, mounted
+from tests.integration.test_skopeo_signatures import skopeo_level
 from tests.ostree_images import Tar, make_image
 from tests.unit.cli_runs import Run, bootc
 
@@ -118,8 +119,9 @@ class Host:
 
     def configure(self, text: str = "") -> None:
         """More than that plain http is allowed."""
-        table = f'[fetchers.registry]\ninsecure = ["{self.world.registry.address}"]\nretries = 0\n'
-        (self.world.folder / "host.toml").write_text(f"{text}\n{table}")
+        insecure = f'insecure = ["{self.world.registry.address}"]\n'
+        tables = f"[fetchers.skopeo]\n{insecure}[fetchers.registry]\n{insecure}retries = 0\n"
+        (self.world.folder / "host.toml").write_text(f"{text}\n{tables}")
 
     def run(self, *words: str) -> Run:
         """A command, whatever comes of it."""
@@ -251,6 +253,38 @@ def test_the_digest_that_was_verified_is_fetched_imported_and_recorded(
     assert accepted["digest"] == str(good.digest)
     registry.order = [bad_top]
     assert "a signature is required, there is none" in host.refused("upgrade")
+
+
+def test_through_skopeo_too_one_image_is_described_fetched_and_recorded(host: Host, world: World) -> None:
+    """Each of its processes opens the image by its tag, and may find another one; blobs are asked for by digest."""
+    registry = world.registry
+    registry.publish("1")
+    host.install("dirimage")
+    good, bad = registry.publish("good"), registry.publish("bad")
+    registry.order = [str(good.digest), str(bad.digest)]
+    host.do("--fetcher", "skopeo", "upgrade")
+    newest = host.deployments()[0]
+    assert (newest["image"]["version"], newest["image"]["imageDigest"]) == ("good", str(good.digest))
+    assert newest["verdict"] == UNVERIFIED
+    asked = " ".join(request.path for request in registry.received)
+    assert [image.layers[-1].descriptor.digest.hex in asked for image in (good, bad)] == [True, False]
+
+
+def test_through_skopeo_a_signature_is_demanded_if_it_can_verify_one(host: Host, world: World) -> None:
+    image = world.registry.publish("1")
+    host.install("dirimage")
+    world.policy(world.signed_by)
+    switch = ("--fetcher", "skopeo", "switch", "--enforce-container-sigpolicy", world.registry.name)
+    if skopeo_level("skopeo") < 6:
+        world.sign(image.digest)
+        assert "requires signedBy (default), which this skopeo does not verify" in host.refused(*switch)
+        return
+    assert "A signature was required, but no signature exists" in host.refused(*switch)
+    world.sign(image.digest)
+    host.do(*switch)
+    assert host.seen()[0] == ("1", "containerPolicy", "signedBy, by skopeo (default)")
+    world.registry.publish("2")
+    assert "A signature was required, but no signature exists" in host.refused("--fetcher", "skopeo", "upgrade")
 
 
 def test_what_is_served_first_is_what_is_judged(host: Host, world: World) -> None:
