@@ -4,6 +4,7 @@ usage: bench/fetch_job.py REFERENCE FOLDER plain|blobs|layers
 
 plain: GETs, and nothing is looked at; blobs: by the registry fetcher, each compared with its digest, as `skopeo copy`
 does it; layers: as an import gets them, by way of a spool in FOLDER, decompressed and compared with the diffIDs, too.
+FOLDER/seconds tells the time without the start of Python.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -31,6 +33,7 @@ _PARALLEL = 4
 
 
 def main(reference: str, folder: str, mode: str) -> None:
+    started = time.perf_counter()
     parsed = ImageReference.parse(reference)
     authority = parsed.name.partition("/")[0]
     context = Context(Machine(DirectoryVolume(Path(folder)), PurePosixPath("state")), lambda event: None, lambda: None)
@@ -46,6 +49,7 @@ def main(reference: str, folder: str, mode: str) -> None:
             case _:
                 raise SystemExit(f"no such mode: {mode}")
     fetcher.close()
+    Path(folder, "seconds").write_text(str(time.perf_counter() - started))
 
 
 def _each_blob(source: Source, work: Callable[[Descriptor], None]) -> None:
