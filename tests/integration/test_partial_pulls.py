@@ -36,7 +36,8 @@ def _layers(version: str) -> list[bytes]:
     for number in range(FILES):
         generator = random.Random(number + (FILES if version != "v1" and number in CHANGED else 0))
         size = generator.choice([300, 3000, 9000, 60_000])
-        layer.add(f"usr/share/{number // 20:03}/{number:05}", data=generator.randbytes(size))
+        owner = "somebody" if version == "renamed" else ""
+        layer.add(f"usr/share/{number // 20:03}/{number:05}", data=generator.randbytes(size), uname=owner)
     if version == "large":
         layer.add("usr/share/large", data=random.Random(version).randbytes(NEW_FILE))
     return [_trimmed(data) for data in (*os_layers("1"), layer.data)]
@@ -91,7 +92,7 @@ class Published:
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout = Layout(tmp_path_factory.mktemp("images") / "os")
-    for version in ("v1", "v2", "large"):
+    for version in ("v1", "v2", "large", "renamed"):
         layout.add(version, _layers(version), level=None)
     return layout
 
@@ -128,6 +129,20 @@ def test_an_upgrade_fetches_only_what_changed(published: Published, root: Path, 
     assert fetched < size * 0.05
     assert json.loads(told.out)["prediction"]["bytes"] == fetched
     assert json.loads(run.out)["bytesFetched"] == fetched
+
+
+@pytest.mark.parametrize("backend", ["dirimage", "composefs", "ostree"])
+def test_a_layer_that_was_put_together_wrong_comes_whole(published: Published, root: Path, backend: str) -> None:
+    """The names of owners stand in the tar, and not in the table of contents."""
+    published.install(root, backend)
+    published.push("renamed")
+    start = len(published.registry.requests())
+    run = bootc("--config", str(published.config), "--sysroot", str(root), "upgrade", "--json")
+    assert run.code == 0, run.err
+    assert json.loads(run.out)["change"] == "deployed"
+    requests = published.blobs(start)
+    assert [request.status for request in requests][-1] == 200
+    assert requests[-1].size == published.blob_size(requests[-1].path)
 
 
 def test_a_killed_upgrade_goes_on_where_it_was(published: Published, root: Path) -> None:
