@@ -21,7 +21,7 @@ from bootc.partial.annotations import TableLocation
 from bootc.partial.entries import Unusable
 
 KEY_SIZE = 16
-PIECES_LIMIT = 4_000_000
+ENTRIES_LIMIT = 1_000_000
 _BLOCK = 512
 _PLACES = frozenset({"digest", "offset", "endOffset", "chunkSize", "chunkOffset", "chunkDigest", "chunkType"})
 """what an entry says of contents, and not of the header"""
@@ -79,7 +79,7 @@ class _Reader:
 
     def take(self, entry: dict[str, Any]) -> Iterator[Piece]:
         self._count += 1
-        if self._count > PIECES_LIMIT:
+        if self._count > ENTRIES_LIMIT:
             raise Unusable("its table of contents has too many entries")
         if entry.get("type") == "chunk":
             chunk = self._next_chunk(entry)

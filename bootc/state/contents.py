@@ -37,6 +37,8 @@ _CONTENT = struct.Struct(">32sQQL")
 _GAP = struct.Struct(">16sQL")
 _END = struct.Struct(">L")
 _FILE_LIMIT = 2 << 30
+_RECORDS, _BYTES = 400_000, 32 << 20
+"""records of each kind, and bytes of paths and of frames, that are kept of a layer"""
 _BATCH, _PIECE = 10_000, 1 << 20
 """records, and bytes, that are written at once"""
 
@@ -136,7 +138,7 @@ class _Sorted:
 
 @define
 class ContentsWriter:
-    """Collects what is known of one layer."""
+    """Collects what is known of one layer, as far as it fits into a bounded memory: the rest will be fetched."""
 
     _contents: list[bytes] = field(factory=list, init=False)
     _gaps: list[bytes] = field(factory=list, init=False)
@@ -147,6 +149,8 @@ class ContentsWriter:
 
     def add_content(self, path: str, offset: int, size: int, digest: bytes) -> None:
         """A file of the layer, or a part of it. Parts of one file come one after the other."""
+        if len(self._contents) >= _RECORDS or len(self._paths) + len(path) > _BYTES:
+            return
         if path != self._last:
             self._last = path
             self._paths += path.encode()
@@ -156,6 +160,8 @@ class ContentsWriter:
 
     def add_gap(self, key: bytes, frame: bytes) -> None:
         """What stands between two contents, compressed as in the blob."""
+        if len(self._gaps) >= _RECORDS or len(self._frames) + len(frame) > _BYTES:
+            return
         self._gaps.append(_GAP.pack(key, len(self._frames), len(frame)))
         self._frames += frame
 
