@@ -124,6 +124,21 @@ def test_a_server_that_stalls_is_asked_for_the_rest_and_then_left(registry: Fake
     assert _ranges(registry) == [None, f"bytes={MIB}-"]
 
 
+@pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
+def test_what_came_is_given_before_a_server_stalls(tmp_path: Path, is_secure: bool) -> None:
+    certificate = make_certificate(tmp_path) if is_secure else None
+    with FakeRegistry(certificate) as registry:
+        registry.add_image("latest", LAYER)
+        registry.disturb(LAYER_PATH, holds(MIB + 5))
+        reference = ImageReference.parse(_name(registry))
+        with fetching(tmp_path, read_timeout=120.0) as fetcher, fetcher.resolve(reference, AMD64) as source:
+            started, size = time.monotonic(), 0
+            with source.open_blob(source.image.layers[0].blob) as stream:
+                while size < MIB + 5:
+                    size += len(stream.read(MIB))
+            assert time.monotonic() - started < 60
+
+
 CHILD = """
 import sys
 from pathlib import Path

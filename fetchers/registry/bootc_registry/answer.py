@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -59,7 +61,7 @@ class Answer:
         data = self._receive(min(size, _RECEIVE))
         end = time.monotonic() + _GATHER
         parts, left = [data], min(size, _RECEIVE) - len(data)
-        while data and left and time.monotonic() < end:
+        while data and left and time.monotonic() < end and self._has_more():
             try:
                 data = self._receive(left)
             except Interruption as interruption:
@@ -116,6 +118,17 @@ class Answer:
         with suppress(Exception):
             self._raw.read(1, decode_content=False)
         self._raw.release_conn()
+
+    def _has_more(self) -> bool:
+        """Whether more is here already; nobody waits for it while there is something to give."""
+        received: Any = getattr(getattr(self._raw, "connection", None), "sock", None)
+        with suppress(OSError, ValueError, TypeError):
+            if isinstance(received, ssl.SSLSocket) and received.pending():
+                return True
+            ready = select.poll()
+            ready.register(received, select.POLLIN)
+            return bool(ready.poll(0))
+        return False
 
     def _receive(self, size: int) -> bytes:
         from urllib3.exceptions import HTTPError
