@@ -65,6 +65,10 @@ USAGE = {
         ("upgrade", "--from-downloaded", "--download-only"),
         "--download-only cannot be used with --from-downloaded (see `bootc upgrade --help`)",
     ),
+    "from-downloaded and allow-downgrade": (
+        ("upgrade", "--from-downloaded", "--allow-downgrade"),
+        "--from-downloaded cannot be used with --allow-downgrade (see `bootc upgrade --help`)",
+    ),
     "apply to a sysroot at rest": (
         ("--sysroot", "/srv", "rollback", "--apply"),
         "--apply reboots the running system; it cannot be used with --sysroot",

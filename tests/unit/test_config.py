@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootc import platform
-from bootc.config import Config, ConfigValue, InstallSettings, Section, Settings
+from bootc.config import Config, ConfigValue, InstallSettings, Section, Settings, TrustSettings
 from bootc.config.install import FilesystemSettings, RootFilesystem
 from bootc.errors import ConfigError
 
@@ -51,6 +51,18 @@ def test_without_files_everything_is_the_default(tmp_path: Path) -> None:
         InstallSettings(),
         RegistryOptions(),
     )
+
+
+def test_what_is_wanted_of_images_is_configured_on_purpose(tmp_path: Path) -> None:
+    assert Config.load(tmp_path).trust == TrustSettings(downgrade_guard=False, version_order=None)
+    source = write(tmp_path, "etc/bootc/config.toml", "[trust]\ndowngrade-guard = true\nversion-order = 'uapi'\n")
+    config = Config.load(tmp_path)
+    assert config.trust == TrustSettings(downgrade_guard=True, version_order="uapi")
+    assert ConfigValue("trust.downgrade-guard", True, source) in config.values()
+    for text in ("downgrade-guard = 'yes'", "version-order = 'debian'", "downgrade = true"):
+        write(tmp_path, "etc/bootc/config.toml", f"[trust]\n{text}\n")
+        with pytest.raises(ConfigError, match="trust"):
+            Config.load(tmp_path)
 
 
 def test_later_places_win_key_by_key(tmp_path: Path) -> None:
