@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +120,12 @@ def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[s
     times: dict[str, list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for name, command in programs.items():
-            work = folder / "work"
-            work.mkdir()
-            argv = command(work)
-            seconds, cpu = run(link.argv(*argv) if link else argv)
-            times.setdefault(name, []).append((seconds, cpu))
-            if (inner := work / "seconds").exists():
-                times.setdefault(name + STARTED, []).append((float(inner.read_text()), cpu))
-            with suppress(subprocess.CalledProcessError):  # podman binds its store to itself
-                subprocess.run(["umount", work / "root/overlay"], check=True, stderr=subprocess.DEVNULL)
-            shutil.rmtree(work)
+            with _empty(folder / "work") as work:
+                argv = command(work)
+                seconds, cpu = run(link.argv(*argv) if link else argv)
+                times.setdefault(name, []).append((seconds, cpu))
+                if (inner := work / "seconds").exists():
+                    times.setdefault(name + STARTED, []).append((float(inner.read_text()), cpu))
     medians = {name: statistics.median(seconds for seconds, _ in values) for name, values in times.items()}
     for name, values in times.items():
         spread = f"({min(values)[0]:.2f}..{max(values)[0]:.2f})"
@@ -137,6 +133,19 @@ def race(folder: Path, reference: str, rounds: int, link: Link | None) -> dict[s
         cpu = statistics.median(cpu for _, cpu in values)
         print(f"  {name:36} {medians[name]:6.2f} s {spread:16} {ratios}   CPU {cpu:5.2f} s", flush=True)
     return medians
+
+
+@contextmanager
+def _empty(work: Path) -> Iterator[Path]:
+    """A folder; podman binds its store there to itself."""
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        store = f"{work}/root/overlay"
+        if f" {store} " in Path("/proc/self/mounts").read_text():
+            subprocess.run(["umount", store], check=True)
+        shutil.rmtree(work)
 
 
 def update(
