@@ -20,7 +20,7 @@ def test_one_record_is_offered(tmp_path: Path) -> None:
     assert (record.name, record.transports, record.capabilities) == (
         "skopeo",
         frozenset(TRANSPORTS),
-        {Capability.EXPLAIN},
+        frozenset({Capability.EXPLAIN}),
     )
     assert record.unavailable() is None
     assert record.options is Options
