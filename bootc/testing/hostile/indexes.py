@@ -16,6 +16,10 @@ from bootc.testing.registry import answers, with_body, with_headers
 _ARM = "arm64"
 
 
+def _variant(name: str) -> dict[str, str]:
+    return {"os": "linux", "architecture": "amd64", "variant": name}
+
+
 def _bare(scene: Scene, image: dict[str, Any]) -> dict[str, Any]:
     """A small entry that is for others."""
     return {**image, "platform": {"os": "linux", "architecture": "mips"}}
@@ -69,6 +73,11 @@ INDEXES = (
     ),
     case("index: the right one is the last of a thousand", RIGHT, index(*[other(_ARM)] * 999, entry())),
     case("index: five thousand entries", SAFE, index(*[_bare] * 5000, entry())),
+    case(
+        "index: a better variant and a lesser one first",
+        RIGHT,
+        index(other("amd64", platform=_variant("v3")), other("amd64", platform=_variant("v1")), entry()),
+    ),
     case(
         "index: an attestation first",
         RIGHT,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bootc.errors import IntegrityError
-from bootc.manifest import DOCKER_MANIFEST, OCI_INDEX
+from bootc.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from bootc.testing.hostile.case import REFUSED, RIGHT, SAFE, case, error
 from bootc.testing.hostile.knobs import (
+    always,
     by_digest,
     config,
     config_is,
@@ -18,8 +19,17 @@ from bootc.testing.hostile.knobs import (
     manifest_text,
     served_as,
 )
-from bootc.testing.hostile.scene import GONE
+from bootc.testing.hostile.scene import GONE, MANIFEST
 from bootc.testing.hostile.values import BAD_DIGESTS, BAD_SIZES, ZERO, nested, replaced
+from bootc.testing.registry import Received, Reply, answers, normal
+
+
+def _newer(request: Received, reply: Reply) -> Reply:
+    """A manifest of the same layers, built later."""
+    return Reply(
+        200, {"Content-Type": OCI_MANIFEST}, reply.body.replace(b'"example.seed"', b'"newer": "1", "example.seed"')
+    )
+
 
 MANIFESTS = (
     *(
@@ -85,6 +95,8 @@ MANIFESTS = (
     case("manifest: the config is a list", REFUSED, manifest(config=[])),
     case("manifest: no config", REFUSED, manifest(config=GONE)),
     case("manifest: by digest", RIGHT, by_digest()),
+    case("manifest: the tag moves on while layers come", RIGHT, always(MANIFEST, normal, _newer)),
+    case("manifest: the tag is gone while layers come", SAFE, always(MANIFEST, normal, answers(404))),
 )
 """the document of an image"""
 
@@ -103,6 +115,7 @@ CONFIGS = (
         }.items()
     ),
     case("config: a key twice", REFUSED, config_text(replaced(b'"rootfs"', b'"rootfs": {}, "rootfs"'))),
+    case("config: 1e400", REFUSED, config(x="@"), config_text(replaced(b'"@"', b"1e400"))),
     case("config: no rootfs", REFUSED, config(rootfs=None)),
     case("config: rootfs is a list", REFUSED, config(rootfs=[])),
     case("config: fewer diffIDs than layers", REFUSED, diff_ids(lambda ids: ids[:1])),
