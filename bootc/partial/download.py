@@ -11,7 +11,7 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from bootc.decompress import decompressed
-from bootc.errors import FetchError
+from bootc.errors import FetchError, FileSystemError
 from bootc.events import Event, LayerFetched, Notice, Report
 from bootc.fetcher import Readable
 from bootc.image import Layer
@@ -84,7 +84,7 @@ class PartialDownload:
         """Fetch what is needed. What keeps the parts from being used leads to the whole blob, never to an error."""
         try:
             self._is_planned = self._prepare()
-        except (Unusable, FetchError) as error:
+        except (Unusable, FetchError, FileSystemError) as error:
             self._explain(error)
         except BaseException as error:
             self._error = error
@@ -100,7 +100,7 @@ class PartialDownload:
             check_cancelled()
         if self._error is not None:
             raise self._error
-        if not self._is_planned or self._transfer is None:
+        if not self._is_planned or self._transfer is None or self._late_thread is not None:
             with self._open_whole(name, check_cancelled) as tar:
                 yield tar
             return
@@ -122,12 +122,17 @@ class PartialDownload:
     def forget(self) -> None:
         """Remove it from the spool: the store has it."""
         self._whole.forget()
-        self._discard_parts()
+        self.discard_parts()
 
     def discard(self) -> None:
         """Remove what there is of it. `run` must have ended."""
         self._whole.discard()
-        self._discard_parts()
+        self.discard_parts()
+
+    def discard_parts(self) -> None:
+        """Remove what came in parts. `run` must have ended, and `tar`."""
+        self.close()
+        discard(self._around.spool, self._layer.blob.digest)
 
     def close(self) -> None:
         """Leave what there is for another run. `run` must have ended."""
@@ -149,7 +154,9 @@ class PartialDownload:
         self._transfer = Transfer(around.link, blob, size, parts)
         table = Table(self._location, parts.read)
         self._transfer.fetch([table_part])
-        table.require()
+        if not table.is_right():
+            self._transfer.fetch_again(table_part)  # It may have come from an earlier run, and be damaged.
+            table.require()
         self._plan = plan(table.pieces(), around.local, around.rule, self._location.split)
         needed = self._plan.spans
         missing = [part for span in needed for part in parts.missing(span)]
@@ -206,7 +213,3 @@ class PartialDownload:
         if isinstance(event, LayerFetched) and self._transfer is not None:
             event = evolve(event, fetched=event.fetched + self._transfer.fetched)
         self._around.link.report(event)
-
-    def _discard_parts(self) -> None:
-        self.close()
-        discard(self._around.spool, self._layer.blob.digest)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootc.durable import explain
 from bootc.image import Digest
+from bootc.partial.entries import Unusable
 from bootc.partial.plan import Span
 
 _RECORD_EVERY = 1 << 20
@@ -61,11 +62,11 @@ class PartialBlob:
         return [*found, Span(position, span.end)] if position < span.end else found
 
     def read(self, start: int, size: int) -> bytes:
-        """What the file has there. Raises FileSystemError."""
+        """What the file has there. Raises Unusable if the disk does not give it."""
         try:
             return os.pread(self._file, size, start)
         except OSError as error:
-            raise explain(error, str(self._data)) from error
+            raise Unusable(f"{self._data}: {error.strerror}") from error
 
     def write(self, start: int, data: bytes) -> None:
         """Put bytes of the blob where they belong. Raises FileSystemError, NoSpaceError."""

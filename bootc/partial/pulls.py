@@ -71,6 +71,7 @@ class PartialPulls:
             if not (isinstance(download, PartialDownload) and download.is_rebuilt):
                 raise
             self.refused.add(layer.diff_id)
+            download.discard_parts()
             raise RebuiltLayerError(error.reference) from error
 
     def keep(self, source: Source, layer: Layer, download: object, spool: Path) -> None:

@@ -24,12 +24,16 @@ class Table:
     location: TableLocation
     read_at: Callable[[int, int], bytes]
 
-    def require(self) -> None:
-        """Raise Unusable unless it is the one that the manifest names."""
+    def is_right(self) -> bool:
+        """Whether it is the one that the manifest names."""
         digest, section = hashlib.sha256(), self._section()
         while data := section.read(CHUNK):
             digest.update(data)
-        if digest.hexdigest() != self.location.checksum.hex:
+        return digest.hexdigest() == self.location.checksum.hex
+
+    def require(self) -> None:
+        """Raise Unusable unless it is right."""
+        if not self.is_right():
             raise Unusable("its table of contents does not have the digest that the manifest names")
 
     def pieces(self) -> Iterator[Piece]:
