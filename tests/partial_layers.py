@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
+import struct
 import tarfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import zstandard
 from attrs import define, field, frozen
 
 from bootc.errors import NetworkError
 from bootc.fetcher import Ranges, Readable
 from bootc.image import Descriptor, Image, ImportedImage, Layer
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
-from tests.blobs import BytesSource, image_of
-from tests.chunked import chunked_layer
+from tests.blobs import BytesSource, digest_of, image_of
+from tests.chunked import PREFIX, TAR_ZSTD, chunked_layer
 
 
 @frozen
@@ -34,6 +37,23 @@ class Chunked:
         source.write_bytes(tar)
         layer = chunked_layer(source, blob, chunk=chunk)
         return cls(layer, tar, blob.read_bytes())
+
+    def with_table(self, change: Callable[[dict[str, Any]], None]) -> Chunked:
+        """The same tar in a blob whose table of contents was changed, as by who made the image."""
+        annotations = self.layer.descriptor.annotations
+        offset, length = map(int, annotations[f"{PREFIX}manifest-position"].split(":")[:2])
+        table = json.loads(zstandard.decompress(self.blob[offset : offset + length]))
+        change(table)
+        raw = json.dumps(table).encode()
+        packed = zstandard.compress(raw)
+        end = int(annotations[f"{PREFIX}tarsplit-position"].split(":")[0]) - 8
+        blob = self.blob[:end] + struct.pack("<II", 0x184D2A50, len(packed)) + packed
+        named = {
+            f"{PREFIX}manifest-position": f"{end + 8}:{len(packed)}:{len(raw)}:1",
+            f"{PREFIX}manifest-checksum": str(digest_of(packed)),
+        }
+        descriptor = Descriptor(TAR_ZSTD, digest_of(blob), len(blob), named)
+        return Chunked(Layer(descriptor, self.layer.diff_id, descriptor), self.tar, blob)
 
     @property
     def source(self) -> RangesSource:
@@ -99,11 +119,12 @@ class FilesTree(Tree):
     """Files in memory."""
 
     files: Mapping[str, bytes]
+    is_seekable: bool = True
 
     def open(self, path: PurePosixPath) -> BinaryIO:
         if str(path) not in self.files:
             raise FileNotFoundError(str(path))
-        return io.BytesIO(self.files[str(path)])
+        return (io.BytesIO if self.is_seekable else _Forward)(self.files[str(path)])
 
     def names(self, path: PurePosixPath) -> tuple[str, ...]:
         raise NotImplementedError
@@ -112,15 +133,29 @@ class FilesTree(Tree):
         raise NotImplementedError
 
 
+class _Forward(io.BytesIO):
+    """A file that can only be read from its beginning to its end, a little at a time."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *position: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None or size < 0 else min(size, 1000))
+
+
 @define
 class FilesStore(ImageStore):
     """A store of one image, of which only the files are there."""
 
     files: dict[str, bytes]
+    is_seekable: bool = True
 
     @contextmanager
     def open_tree(self, image: ImportedImage) -> Iterator[Tree]:
-        yield FilesTree(self.files)
+        yield FilesTree(self.files, self.is_seekable)
 
     def find(self, image: Image) -> ImportedImage | None:
         raise NotImplementedError

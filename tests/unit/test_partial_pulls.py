@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from attrs import define, evolve, field
@@ -34,6 +36,7 @@ class Machine:
     rule: Rule = ALWAYS
     events: list[Event] = field(factory=list)
     refused: set[Digest] = field(factory=set)
+    is_seekable: bool = True
 
     @property
     def contents(self) -> Contents:
@@ -78,7 +81,7 @@ class Machine:
     @contextmanager
     def _pulls(self, present: Chunked | None, files: dict[str, bytes]) -> Iterator[PartialPulls]:
         images = [imported([present.layer])] if present else []
-        with local_contents(self.contents, FilesStore(files), images) as local:
+        with local_contents(self.contents, FilesStore(files, self.is_seekable), images) as local:
             yield PartialPulls(self.contents, local, self.rule, self.refused)
 
 
@@ -270,6 +273,22 @@ def test_where_too_much_is_gone_the_stream_goes_on_with_the_whole_blob(machine: 
     assert machine.spool == []
 
 
+@pytest.mark.parametrize("is_seekable", [True, False], ids=["any way", "forwards"])
+@pytest.mark.parametrize("size", [100_000, 9_000_000], ids=["small", "large"])
+def test_parts_of_a_file_are_found_in_a_file(machine: Machine, tmp_path: Path, size: int, is_seekable: bool) -> None:
+    """Chunks are cut in another way by another tool; what is beyond memory is read twice."""
+    content = random.Random(8).randbytes(size)
+    old = Chunked.of(tar_of({"large": content}), tmp_path, chunk=size)
+    new = Chunked.of(tar_of({"large": content, "new": b"new"}), tmp_path, chunk=max(size // 3, 5000))
+    machine.is_seekable = is_seekable
+    machine.pull(old)
+    for before, after in ((old, new), (new, old), (old, old)):
+        source = after.source
+        assert machine.pull(after, before, source=source) == after.tar
+        assert source.whole == 0
+        assert source.fetched < 20_000
+
+
 def test_a_damaged_index_is_as_good_as_none(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
     old, new = pair
     machine.pull(old)
@@ -363,6 +382,44 @@ def test_a_wrong_diff_id_of_a_whole_layer_stays_an_error(machine: Machine, pair:
         machine.pull(lying)
     assert type(caught.value) is IntegrityError
     assert machine.contents.open(old.layer.diff_id) is None
+
+
+def _shuffled(table: dict[str, Any], generator: random.Random) -> None:
+    generator.shuffle(table["entries"])
+
+
+def _spoiled(table: dict[str, Any], generator: random.Random) -> None:
+    for _ in range(generator.choice([1, 3])):
+        entry = generator.choice(table["entries"])
+        key = generator.choice([*entry, "offset", "endOffset", "chunkSize", "chunkOffset", "size", "type", "digest"])
+        other = generator.choice(table["entries"]).get(key)
+        entry[key] = generator.choice(
+            [other, None, -1, 0, 1, 1 << 40, 1 << 80, "", "../../etc/shadow", "reg", [], {}, True]
+        )
+
+
+def _repeated(table: dict[str, Any], generator: random.Random) -> None:
+    table["entries"].insert(generator.randrange(len(table["entries"])), generator.choice(table["entries"]))
+
+
+def _shortened(table: dict[str, Any], generator: random.Random) -> None:
+    del table["entries"][generator.randrange(len(table["entries"]))]
+
+
+@pytest.mark.parametrize("spoil", [_shuffled, _spoiled, _repeated, _shortened])
+def test_no_table_leads_to_another_tar(
+    machine: Machine, pair: tuple[Chunked, Chunked], spoil: Callable[..., None]
+) -> None:
+    old, new = pair
+    machine.pull(old)
+    for seed in range(25):
+        generator = random.Random(seed)
+        hostile = new.with_table(partial(spoil, generator=generator))
+        with suppress(RebuiltLayerError):
+            assert machine.pull(hostile, old) == new.tar
+        assert machine.pull(hostile, old) == new.tar
+        machine.refused.clear()
+        machine.contents.retain([old.layer.diff_id])
 
 
 # ---------------------------------------------------------------- resuming
