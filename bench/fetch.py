@@ -32,6 +32,7 @@ from bench.fetch_image import add_images, choose
 from bench.link import FAR, Link, move_to_own_network, slow_link
 from bench.proxy import CountingProxy
 from bootc.image import Image
+from bootc.spoolfile import PIECE
 from tests.integration.main_job import Host, Registry, copy_of, host_on_disk, trusting
 from tests.integration.sysroots import Layout
 from tests.servers import RegistryServer
@@ -48,8 +49,6 @@ NO_SLOWER = 1.02
 DISK_SIZE = 3 << 30
 PACE = 40e6
 """bytes per second while connections are cut: the client keeps up, so nothing is on its way unseen"""
-LARGEST_CHUNK = 1 * MIB
-"""of what is fetched at once"""
 
 
 @define
@@ -205,7 +204,7 @@ def cuts(folder: Path, server: RegistryServer, rounds: int, targets: Targets) ->
                 shutil.rmtree(work)
             told = ", ".join(f"{size / MIB:.2f}" for size in sorted(again))
             print(f"  {name}: fetched again, MiB: {told}")
-            targets.check(f"{name}, the worst", max(again) / MIB, (LARGEST_CHUNK + MIB) / MIB, " MiB")
+            targets.check(f"{name}, the worst", max(again) / MIB, (PIECE + MIB) / MIB, " MiB")
 
 
 def _reset(proxy: CountingProxy, argv: Sequence[str], at: int) -> None:
