@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,7 +37,7 @@ _CONTENT = struct.Struct(">32sQQL")
 _GAP = struct.Struct(">16sQL")
 _END = struct.Struct(">L")
 _FILE_LIMIT = 2 << 30
-_RECORDS, _BYTES = 400_000, 32 << 20
+_RECORDS, _BYTES = 300_000, 24 << 20
 """records of each kind, and bytes of paths and of frames, that are kept of a layer"""
 _BATCH, _PIECE = 10_000, 1 << 20
 """records, and bytes, that are written at once"""
@@ -127,13 +127,15 @@ class _Sorted:
 
     def find(self, key: bytes) -> tuple[Any, ...] | None:
         """The first record with this key."""
-        number = bisect_left(self._firsts, int.from_bytes(key[:8], "big"))
-        while number < len(self._firsts):
-            found = self._record.unpack_from(self._table, number * self._record.size)
-            if found[0] >= key:
-                return found if found[0] == key else None
-            number += 1
-        return None
+        first = int.from_bytes(key[:8], "big")
+        low = bisect_left(self._firsts, first)
+        high = bisect_right(self._firsts, first, low)
+        low += bisect_left(range(low, high), key, key=lambda number: self._at(number)[0])
+        found = self._at(low) if low < high else None
+        return found if found and found[0] == key else None
+
+    def _at(self, number: int) -> tuple[Any, ...]:
+        return self._record.unpack_from(self._table, number * self._record.size)
 
 
 @define

@@ -54,14 +54,15 @@ def test_what_was_written_is_found(contents: Contents, count: int) -> None:
 
 def test_keys_that_begin_alike_are_told_apart(contents: Contents) -> None:
     writer = ContentsWriter()
-    digests = [bytes(31) + bytes([number]) for number in range(20)]
+    digests = [number.to_bytes(32, "big") for number in range(20_000)]
     for number, digest in enumerate(digests):
         writer.add_content(str(number), 0, 1, digest)
     contents.write(LAYER, writer)
     layer = contents.open(LAYER)
     assert layer
-    assert [layer.place(digest, 1) for digest in digests] == [Place(str(number), 0) for number in range(20)]
-    assert layer.place(bytes(30) + b"\1\0", 1) is None
+    found = [layer.place(digest, 1) for digest in digests]
+    assert found == [Place(str(number), 0) for number in range(len(digests))]
+    assert layer.place(len(digests).to_bytes(32, "big"), 1) is None
     layer.close()
 
 
