@@ -306,8 +306,8 @@ def test_what_others_may_accept_is_refused_here(registry: Signed, tmp_path: Path
         verdict(tmp_path, registry)
 
 
-NOW = datetime.now(UTC)
-TODAY = evolve(SIGNER, host=HOST, issuer_text=None, issuer_utf8=None, start=NOW - MINUTE, end=NOW + MINUTE)
+NOW, HOURS = datetime.now(UTC), timedelta(hours=12)
+TODAY = evolve(SIGNER, host=HOST, issuer_text=None, issuer_utf8=None, start=NOW - HOURS, end=NOW + HOURS)
 OWN = Chain(TODAY)
 PKI: dict[str, tuple[bool, Chain, dict[str, str]]] = {
     "by address": (True, OWN, {"subjectEmail": EMAIL}),
@@ -315,8 +315,8 @@ PKI: dict[str, tuple[bool, Chain, dict[str, str]]] = {
     "by both": (True, OWN, {"subjectEmail": EMAIL, "subjectHostname": HOST}),
     "another address": (False, OWN, {"subjectEmail": "x@os.example", "subjectHostname": HOST}),
     "another name": (False, OWN, {"subjectEmail": EMAIL, "subjectHostname": "x.os.example"}),
-    "not valid now": (False, Chain(evolve(TODAY, end=NOW - MINUTE / 2)), {"subjectEmail": EMAIL}),
-    "not valid yet": (False, Chain(evolve(TODAY, start=NOW + MINUTE / 2)), {"subjectEmail": EMAIL}),
+    "not valid now": (False, Chain(evolve(TODAY, end=NOW - HOURS / 2)), {"subjectEmail": EMAIL}),
+    "not valid yet": (False, Chain(evolve(TODAY, start=NOW + HOURS / 2)), {"subjectEmail": EMAIL}),
     "another root": (False, evolve(OWN, trusted=evolve(ROOT, key=key())), {"subjectEmail": EMAIL}),
 }  # fmt: skip
 
