@@ -23,6 +23,10 @@ from bootc.image import Descriptor
 from bootc.spoolfile import PIECE, SpoolFile
 
 CHUNK = 1 << 20
+_WORTHWHILE = 64 << 10
+"""bytes that are worth the work of writing them and of waking the reader"""
+_PATIENCE = 0.1
+"""seconds after which less than that is written, too"""
 _REPORT_EVERY = 0.1
 _POLL = 0.25
 _LAST_WORDS = 5.0
@@ -109,7 +113,7 @@ class Download:
         try:
             if self.blob.size is None or start < self.blob.size:
                 with self._source.open_blob(self.blob, start) as stream:
-                    for data in iter(lambda: stream.read(PIECE), b""):
+                    for data in _gathered(stream):
                         position = self._take(file, data, position, start)
         finally:
             file.mark(position)
@@ -180,6 +184,24 @@ class _Reader:
         data = os.pread(self._file, min(limit, end - self._position), self._position)
         self._position += len(data)
         return data
+
+
+def _gathered(stream: Readable) -> Iterator[bytes]:
+    """All that a stream gives, in larger parts where it comes in small ones; what came before a failure comes first."""
+    parts, size, since = list[bytes](), 0, time.monotonic()
+    try:
+        for data in iter(lambda: stream.read(PIECE), b""):
+            parts.append(data)
+            size += len(data)
+            if size >= _WORTHWHILE or time.monotonic() - since >= _PATIENCE:
+                yield b"".join(parts)
+                parts, size, since = [], 0, time.monotonic()
+    except Exception:
+        if parts:
+            yield b"".join(parts)
+        raise
+    if parts:
+        yield b"".join(parts)
 
 
 def prepare(spool: Path, blobs: Collection[Descriptor]) -> None:

@@ -157,6 +157,31 @@ def test_a_power_cut_costs_two_mib(
     assert _continued(blob, left) >= fetched - LOST
 
 
+def test_small_parts_are_gathered_and_none_is_lost_by_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they come through a slow line: each write, and each waking of the reader, costs more than such a part."""
+    blob, writes, append = _descriptor(), list[int](), spool.SpoolFile.append
+
+    def counted(file: spool.SpoolFile, data: bytes, position: int) -> int:
+        writes.append(len(data))
+        return append(file, data, position)
+
+    def at(given: int) -> None:
+        if given >= MIB + 10_000:
+            raise FileSystemError("/", "the line went dead")
+
+    monkeypatch.setattr(spool.SpoolFile, "append", counted)
+    source = _source(blob, at=at)
+    source.chunk = 700
+    with pytest.raises(FileSystemError):
+        _download(source, blob, tmp_path)
+    assert len(writes) <= 2 * MIB // (64 << 10)
+    given = -(-(MIB + 10_000) // 700) * 700
+    assert sum(writes) == given
+    assert _continued(blob, tmp_path) == given
+
+
 def test_a_blob_is_on_the_disk_before_it_counts_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blob = _descriptor()
     steps: list[str] = []
