@@ -1,18 +1,20 @@
-"""Clauses of `Fetcher.resolve`, and of the capability `peek`."""
+"""Clauses of `Fetcher.resolve`, and of the capabilities `peek` and `explain`."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from bootc.errors import FetchError, IntegrityError, NotFoundError, UnsupportedError
 from bootc.fetcher import Explain, Fetcher, Peek, Ranges
-from bootc.hookspec import Capability
+from bootc.hookspec import Capability, Context
 from bootc.manifest import OCI_MANIFEST
 from bootc.platform import Platform
 from bootc.testing.fetcher_images import RegistryShelf, Shelf, make_attestation, make_index, make_sample, sha256
-from bootc.testing.fetcher_place import AMD64, ARM64, FetcherFixtures
+from bootc.testing.fetcher_place import AMD64, ARM64, FetcherFixtures, OpenFetcher, Place
 from bootc.testing.suite import clause, needs
 
 _NO_IMAGES = {
@@ -27,7 +29,7 @@ _NO_IMAGES = {
 
 
 class ResolvingClauses(FetcherFixtures):
-    """F1 to F8, F25 to F27."""
+    """F1 to F8, F25 to F27, F49."""
 
     @clause("F1")
     def test_manifest_and_config_are_as_served(self, fetcher: Fetcher, shelf: Shelf) -> None:
@@ -164,6 +166,38 @@ class ResolvingClauses(FetcherFixtures):
     def test_peek_at_nothing_is_not_found(self, fetcher: Fetcher, shelf: Shelf) -> None:
         with pytest.raises(NotFoundError):
             _peeking(fetcher).peek(shelf.missing())
+
+    @clause("F49")
+    @needs(Capability.EXPLAIN)
+    def test_what_decides_is_told_and_nothing_secret(
+        self, open_fetcher: OpenFetcher, context: Context, place: Place, remote: RegistryShelf
+    ) -> None:
+        place.log_in(remote.registry.address, "somebody", "correct horse battery")
+        login = json.loads(place.authfile.read_text())["auths"][remote.registry.address]["auth"]
+        with closing(open_fetcher(context, place)) as fetcher:
+            told = _explaining(fetcher).explain(remote.put("os", make_sample("os")))
+        everything = " ".join([*told, *told.values()])
+        assert str(place.authfile) in everything
+        assert str(place.policy) in everything
+        assert not [secret for secret in ("correct horse battery", login) if secret in everything]
+        assert remote.registry.received == []
+
+    @clause("F49")
+    @needs(Capability.EXPLAIN)
+    @pytest.mark.parametrize("damaged", ["authfile", "policy"])
+    def test_what_is_wrong_with_a_file_is_told_in_its_place(
+        self, open_fetcher: OpenFetcher, context: Context, place: Place, remote: RegistryShelf, damaged: str
+    ) -> None:
+        file: Path = getattr(place, damaged)
+        file.write_text('{"auths": [')
+        with closing(open_fetcher(context, place)) as fetcher:
+            told = _explaining(fetcher).explain(remote.put("os", make_sample("os")))
+        assert [text for text in told.values() if str(file) in text]
+
+
+def _explaining(fetcher: Fetcher) -> Explain:
+    assert isinstance(fetcher, Explain)
+    return fetcher
 
 
 def _peeking(fetcher: Fetcher) -> Peek:
