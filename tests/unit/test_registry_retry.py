@@ -36,6 +36,10 @@ def test_pauses_double_up_to_a_minute() -> None:
     assert all(low <= waited <= 1.1 * low for waited, low in zip(pauses.waited, expected, strict=True))
 
 
+def test_many_failures_make_no_pause_longer() -> None:
+    assert 60 <= RetryRule(10**6, 0.001).pause(10**6) <= 66
+
+
 def test_the_servers_wish_counts_up_to_two_minutes() -> None:
     pauses = _Record()
     tries = Tries("image", RetryRule(9, 1.0), pauses)
@@ -83,3 +87,16 @@ def test_retry_after_as_a_date(minutes: int, low: float, high: float) -> None:
     found = parse_retry_after(format_datetime(moment, usegmt=True))
     assert found is not None
     assert low <= found <= high
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 99 Jan 2020 00:00:00 +99999999999999",
+        "1 Jan 20 99999999999999999999999:00:00",
+        "Fri, 31 Dec 9999 23:59:59 -9999",
+    ],
+)
+def test_an_impossible_date_says_nothing(text: str) -> None:
+    assert parse_retry_after(text) is None

@@ -14,6 +14,8 @@ from bootc.errors import NetworkError
 from bootc_registry.waiting import Waiting
 
 _LONGEST_PAUSE = 60.0
+_DOUBLINGS = 32
+"""more make no pause longer, and numbers beyond measure"""
 LONGEST_WISH = 120.0
 """seconds that a server may have us wait"""
 _PROGRESS = 1 << 20
@@ -38,7 +40,8 @@ class RetryRule:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row, with up to a tenth more so that machines spread out."""
-        return float(min(self.first_pause * 2 ** (failures - 1), _LONGEST_PAUSE)) * random.uniform(1.0, 1.1)  # noqa: S311
+        doubled = self.first_pause * 2 ** min(failures - 1, _DOUBLINGS)
+        return float(min(doubled, _LONGEST_PAUSE)) * random.uniform(1.0, 1.1)  # noqa: S311
 
 
 class Tries:
@@ -77,7 +80,7 @@ def parse_retry_after(text: str | None) -> float | None:
         return float(text.strip()[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
