@@ -218,10 +218,12 @@ class Session:
         self, source: Source, store: ImageStore, directory: Path, present: InstalledContents
     ) -> Iterator[FetchedLayers]:
         needed, parallel = store.missing(source.image), self.config.settings.parallel
-        check_cancelled = self.signals.check_cancelled
+        check_cancelled, abandoned = self.signals.check_cancelled, self.signals.abandoned
         with (
             present.pulls() as pulls,
-            FetchedLayers(source, needed, directory, self.report, check_cancelled, parallel, pulls) as streams,
+            FetchedLayers(
+                source, needed, directory, self.report, check_cancelled, parallel, pulls, abandoned
+            ) as streams,
         ):
             yield streams
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from bootc.ahead import Ahead
@@ -26,7 +26,8 @@ _LARGE = 1 << 20
 
 
 class FetchedLayers(LayerStreams):
-    """The layers of one source. A context manager: leaving it ends the fetching threads.
+    """The layers of one source. A context manager: leaving it ends the fetching threads. In `abandoned`, the source
+    must not wait for a server any more.
 
     Blobs of a remote source are fetched in the order of `needed`, some at a time, into `spool`, and read from there
     while they still arrive. What is there after a failure is continued next time, but a full filesystem gets it back at
@@ -42,11 +43,13 @@ class FetchedLayers(LayerStreams):
         check_cancelled: Callable[[], None],
         parallel: int = 4,
         partial: PartialPulls | None = None,
+        abandoned: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._source, self._spool, self._report, self._check_cancelled = source, spool, report, check_cancelled
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="fetch")
         self._partial, self._needed = partial, () if source.is_local else needed
+        self._abandoned = abandoned
         self._downloads: dict[Digest, Download | PartialDownload] = {}
         self._used: list[Download | PartialDownload] = []
         self._resources = ExitStack()
@@ -64,8 +67,9 @@ class FetchedLayers(LayerStreams):
 
     def __exit__(self, kind: object, *rest: object) -> None:
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._resources.close()
+        with self._abandoned():
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._resources.close()
         if kind is None:
             self._forget_used()
         elif isinstance(kind, type) and issubclass(kind, NoSpaceError):

@@ -26,7 +26,7 @@ class Signals:
     def __init__(self) -> None:
         self.reason: str | None = None
         """why the operation shall end; None: it shall not"""
-        self._shields = 0
+        self._shields = self._abandoned = 0
 
     @contextmanager
     def active(self) -> Iterator[Signals]:
@@ -51,6 +51,8 @@ class Signals:
 
     def check_cancelled(self) -> None:
         """Raise CancelledError if the operation shall end; call it in every long loop, from any thread."""
+        if self._abandoned:
+            raise CancelledError("nobody waits for it any more")
         if self.reason is not None and not self._shields:
             raise CancelledError(self.reason)
 
@@ -62,6 +64,15 @@ class Signals:
             yield
         finally:
             self._shields -= 1
+
+    @contextmanager
+    def abandoned(self) -> Iterator[None]:
+        """What other threads wait for is cancelled in here: for the end of work that nobody needs any more."""
+        self._abandoned += 1
+        try:
+            yield
+        finally:
+            self._abandoned -= 1
 
     def cancel(self, reason: str) -> None:
         """Ask for the end without a signal. The first reason is kept."""

@@ -17,6 +17,7 @@ from attrs import evolve
 
 from bootc.errors import NetworkError
 from bootc.events import Event, LayerFetched, RequestMade
+from bootc.host import Signals
 from bootc.image import ImageReference, Layer
 from bootc.streams import FetchedLayers
 from bootc.testing.registry import (
@@ -30,6 +31,7 @@ from bootc.testing.registry import (
     cut_after,
     digest_of,
     holds,
+    unanswered,
 )
 from tests.integration.registry_fetching import AMD64, fetching, pull, read
 from tests.servers import make_certificate
@@ -97,6 +99,41 @@ def test_requests_and_bytes_are_told(registry: FakeRegistry, tmp_path: Path) -> 
     assert [event for event in events if event == RequestMade(digest_of(LAYER))] == [RequestMade(digest_of(LAYER))] * 2
     (told,) = [event for event in events if isinstance(event, LayerFetched)]
     assert told == LayerFetched(digest_of(LAYER), len(LAYER), len(LAYER), 0, told.seconds)
+
+
+@pytest.mark.parametrize(
+    "trouble", [answers(429, Retry_After="100"), holds(1000), unanswered], ids=["429", "in a blob", "before the answer"]
+)
+def test_a_store_that_fails_does_not_wait_for_other_layers(
+    registry: FakeRegistry, tmp_path: Path, trouble: Action
+) -> None:
+    """The user gets its error at once, and the same fetcher can go on."""
+    asked, recovered, signals = threading.Event(), threading.Event(), Signals()
+
+    def troubled(request: Received, reply: Reply) -> Reply:
+        asked.set()
+        return reply if recovered.is_set() else trouble(request, reply)
+
+    registry.add_image("latest", b"first", LAYER)
+    registry.disturb(LAYER_PATH, troubled, is_forever=True)
+    reference, check = ImageReference.parse(_name(registry)), signals.check_cancelled
+    with (
+        fetching(tmp_path, check_cancelled=check, read_timeout=60) as fetcher,
+        fetcher.resolve(reference, AMD64) as source,
+    ):
+        layers, spool = source.image.layers, tmp_path / "spool"
+        with (
+            pytest.raises(ZeroDivisionError),
+            FetchedLayers(source, layers, spool, lambda event: None, check, abandoned=signals.abandoned) as streams,
+            streams.open(layers[0]),
+        ):
+            assert asked.wait(30)
+            started = time.monotonic()
+            raise ZeroDivisionError
+        assert time.monotonic() - started < 20
+        recovered.set()
+        with FetchedLayers(source, layers, spool, lambda event: None, check, abandoned=signals.abandoned) as streams:
+            assert [_whole(streams, layer) for layer in layers] == [b"first", LAYER]
 
 
 # ---------------------------------------------------------------- continued

@@ -52,6 +52,13 @@ def test_a_shielded_section_is_finished_first() -> None:
             signals.check_cancelled()
 
 
+def test_what_is_abandoned_ends_and_nothing_else() -> None:
+    signals = Signals()
+    with pytest.raises(CancelledError, match="nobody"), signals.abandoned():
+        signals.check_cancelled()
+    signals.check_cancelled()
+
+
 def test_an_error_in_a_shielded_section_lifts_the_shield() -> None:
     signals = Signals()
     with pytest.raises(ZeroDivisionError), signals.shielded():
