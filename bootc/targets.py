@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import array
 import enum
-import fcntl
 import os
 from collections.abc import Collection
 from pathlib import Path
 
-from bootc.durable import explain
+from bootc.durable import explain, release
 from bootc.errors import TargetError
 
 FILESYSTEMS = ("ext4", "xfs", "btrfs")
-
-_GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
 
 
 class Replace(enum.Enum):
@@ -121,30 +117,24 @@ def _remove(path: Path, device: int) -> None:
         return
     try:
         if not path.is_symlink() and path.is_dir():
-            _make_mutable(path)
+            release(path)  # deployments are immutable
             for name in os.listdir(path):
                 _remove(path / name, device)
             path.rmdir()
         else:
-            path.unlink()
+            _unlink(path)
     except OSError as error:
         if not _holds_only_mounts(path):
             raise explain(error, str(path)) from error
 
 
-def _make_mutable(path: Path) -> None:
-    """Clear the immutable flag, which deployments carry."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+def _unlink(path: Path) -> None:
     try:
-        flags = array.array("L", [0])
-        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
-        if flags[0] & _IMMUTABLE:
-            flags[0] &= ~_IMMUTABLE
-            fcntl.ioctl(descriptor, _SET_FLAGS, flags)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
+        path.unlink()
+    except PermissionError:
+        if not release(path):
+            raise
+        path.unlink()
 
 
 def _shown(name: str) -> str:

@@ -16,7 +16,8 @@ from pathlib import PurePosixPath
 
 from attrs import frozen
 
-from bootc.durable import DirectoryVolume
+from bootc.durable import DirectoryVolume, release_tree
+from bootc.errors import FileSystemError
 from bootc.image import Digest
 
 DEPLOYMENT, MOUNTS, ETC = "deployment.json", "mounts", "etc"
@@ -80,9 +81,19 @@ def build_at(path: PurePosixPath) -> PurePosixPath:
 def discard(volume: DirectoryVolume, path: PurePosixPath) -> None:
     """Remove a directory; from the first step on nobody takes it for whole."""
     if path.name.endswith((PARTIAL, REMOVED)):
-        volume.remove(path)
+        _remove(volume, path)
     elif volume.exists(path):
         removed = path.with_name(path.name + REMOVED)
-        volume.remove(removed)
+        _remove(volume, removed)
         volume.rename(path, removed)
-        volume.remove(removed)
+        _remove(volume, removed)
+
+
+def _remove(volume: DirectoryVolume, path: PurePosixPath) -> None:
+    """Also where somebody made files of an /etc immutable: they protected what ran, not what is thrown away."""
+    try:
+        volume.remove(path)
+    except FileSystemError:
+        if not release_tree(volume.path(path)):
+            raise
+        volume.remove(path)

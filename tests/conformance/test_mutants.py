@@ -194,6 +194,17 @@ MUTANTS = [
         "if layer)",
     ),
     Mutant(
+        "what is left out of the order is deleted before the switch",
+        "S13.2",
+        COMPOSEFS,
+        ROOTS,
+        "        self._make_etc(record)\n",
+        "        self._make_etc(record)\n"
+        "        for old in {*map(str, self._sysroot.state().order)}:\n"
+        "            if old not in retention.after_finalizing(view, record.stateroot):\n"
+        "                discard(self._volume, self._layout.deployments / old)\n",
+    ),
+    Mutant(
         "a filesystem is not synced",
         "S13.1",
         DIRIMAGE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.failing import World, fails
-from tests.integration.sysroots import MIB, held_below, install, make_disk, mounted, os_layers
+from tests.integration.sysroots import MIB, held_below, images, install, make_disk, mounted, os_layers
 from tests.ostree_images import Tar
 from tests.unit.cli_runs import bootc
 
@@ -94,6 +94,18 @@ def test_a_target_with_other_filesystems_below_is_not_wiped(world: World, target
         assert to_filesystem(world, target, "--replace", "wipe") == (
             f"{target}: Found unexpected mount point {target}/data (unmount it first)"
         )
+
+
+def test_immutable_files_are_wiped(world: World, target: Path) -> None:
+    (target / "etc/fixed.d").mkdir(parents=True)
+    (target / "etc/fixed.d/log").write_text("mine")
+    (target / "etc/fixed").write_text("mine")
+    for attribute, name in (("+i", "etc/fixed"), ("+a", "etc/fixed.d/log"), ("+i", "etc/fixed.d")):
+        subprocess.run(["chattr", attribute, target / name], check=True)
+    run = install(target, world.layout.reference("v1"), "--replace", "wipe")
+    assert run.code == 0, run.err
+    assert not (target / "etc").exists()
+    assert images(target) == ["v1"]
 
 
 UNKNOWN = {

@@ -215,7 +215,7 @@ def test_immutable_files_are_told_and_their_content_is_carried_over(disk: Path) 
     for attribute, path in attributes:
         subprocess.run(["chattr", attribute, disk / "current" / path], check=True)
     try:
-        found = plan(*sides.paths)
+        found, foretold = plan(*sides.paths), preview_ostree(*sides.paths)
         merged = sides.merged()
     finally:
         for attribute, path in reversed(attributes):
@@ -224,6 +224,9 @@ def test_immutable_files_are_told_and_their_content_is_carried_over(disk: Path) 
     assert {finding.subject: finding.reason for finding in found.findings} == dict.fromkeys(
         ("/etc/d", "/etc/d/log", "/etc/mine", "/etc/same"), Reason.FIXED
     )
+    assert {finding.subject: finding.reason for finding in foretold} == {
+        finding.subject: finding.reason for finding in found.findings
+    }
     assert merged == normal(write(disk / "expected", {"same": b"n", "mine": b"m", "d": {"log": b"l"}}))
 
 

@@ -10,13 +10,14 @@ from attrs import evolve, frozen
 
 from bootc import etc_merge
 from bootc.deployment import Deployment, DeploymentId
-from bootc.errors import DeploymentError
+from bootc.durable import release_tree
+from bootc.errors import DeploymentError, ProgramError
 from bootc.hookspec import Context
 from bootc.image import ImportedImage
 from bootc.machine import Command
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
 from bootc_ostree import inspection, links, menu, origin, refs, var
-from bootc_ostree.glib import OSTree, translated
+from bootc_ostree.glib import GLib, OSTree, translated
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
@@ -115,8 +116,7 @@ class OstreeDeployer(Deployer, Pinning):
         if self._pending:
             self._write_pending(self._pending.deployment)
         else:
-            with thawed_after_death(boot_volume(self._machine).root):
-                Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
+            self._finalize_staged(staged.id)
         with self._changing() as sysroot:
             menu.normalize(boot_volume(self._machine))
             newest = sysroot.get_deployments()[0]
@@ -136,7 +136,7 @@ class OstreeDeployer(Deployer, Pinning):
         if self._pending:
             return
         with self._changing() as sysroot:
-            sysroot.prepare_cleanup(None)
+            self._remove_deployments(sysroot)
             links.prune(self._machine.sysroot, sysroot.get_deployments())
             self._make_links(sysroot)
             var.clean(self._machine.sysroot)
@@ -205,6 +205,27 @@ class OstreeDeployer(Deployer, Pinning):
             kept = [d for d in sysroot.get_deployments() if identity(self._machine, d) not in gone]
             self._write(sysroot, [pending, *kept])
         self._pending = None
+
+    def _finalize_staged(self, id: DeploymentId) -> None:
+        """By libostree, which cleans up afterwards: where only that fails, the rest is for `clean`."""
+        try:
+            with thawed_after_death(boot_volume(self._machine).root):
+                Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
+        except ProgramError:
+            first = next(iter(self.deployments()))
+            if first.is_staged or first.id != id:
+                raise
+
+    def _remove_deployments(self, sysroot: OSTree.Sysroot) -> None:
+        """Those in no list; libostree stops at files in their /etc that somebody made immutable."""
+        try:
+            sysroot.prepare_cleanup(None)
+        except GLib.Error:
+            listed = {directory(self._machine, deployment) for deployment in sysroot.get_deployments()}
+            present = self._machine.root.glob("ostree/deploy/*/deploy/*/etc")
+            if not [etc for etc in present if etc.parent not in listed and release_tree(etc)]:
+                raise
+            sysroot.prepare_cleanup(None)
 
     def _make_links(self, sysroot: OSTree.Sysroot) -> None:
         pending = [self._pending.deployment] if self._pending else []

@@ -9,6 +9,7 @@ import pytest
 from bootc.deployment import DeploymentId
 from bootc.errors import BootcError, DeploymentError
 from bootc.hookspec import Capability
+from bootc.machine import Command
 from bootc.storage import Pinning
 from bootc.testing.child import in_child
 from bootc.testing.fakes import MIB, FakeLayer, os_image
@@ -96,6 +97,20 @@ class Collecting(StorageSuite):
         for version in ("3", "4", "5"):
             system.upgrade(version, ballast())
         assert used(system) - before < _SLACK
+
+    @clause("S9.3")
+    def test_an_etc_with_immutable_files_goes_too(self, system: System) -> None:
+        first = system.install("1")
+        (system.etc / "fixed").write_text("mine\n")
+        (system.etc / "fixed.d").mkdir()
+        (system.etc / "fixed.d/file").write_text("mine\n")
+        Command(("chattr", "-R", "+i", *(str(system.etc / name) for name in ("fixed", "fixed.d"))), "fix files").run()
+        for version in ("2", "3", "4"):
+            system.upgrade(version)
+            assert (system.etc / "fixed.d/file").read_text() == "mine\n"
+        assert first.id not in system.ids()
+        assert system.findings() == []
+        assert len(list(system.machine.root.rglob("etc/fixed"))) <= len(system.ids())
 
     @clause("S9.4")
     def test_an_image_that_is_not_deployed_goes_unless_it_is_to_be_kept(self, system: System) -> None:
