@@ -87,6 +87,8 @@ class OstreeDeployer(Deployer, Pinning):
                 self._pending = _Pending(made, request.is_locked)
             elif request.is_locked:
                 self._lock_file.touch()
+            else:  # that of a deployment whose place it takes
+                self._lock_file.unlink(missing_ok=True)
             booted = sysroot.get_booted_deployment()
             if booted is None or booted.get_osname() != request.stateroot:
                 var.fill(self._machine.sysroot, repo, image.key, request.stateroot)

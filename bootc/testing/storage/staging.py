@@ -124,6 +124,17 @@ class Staging(StorageSuite):
         system.finalize()
         assert system.reboot().id == staged.id
 
+    @clause("S4.8")
+    def test_what_takes_the_place_of_a_locked_deployment_is_applied(self, system: System) -> None:
+        system.install("1")
+        system.stage(os_image("2"), is_locked=True)
+        staged = system.stage(os_image("3"))
+        assert not staged.is_locked
+        assert not system.reopen().deployer.deployments()[0].is_locked
+        system.finalize()
+        assert system.reboot().id == staged.id
+
+
     @clause("S4.9")
     def test_only_a_staged_deployment_can_be_locked(self, system: System) -> None:
         system.install("1")
