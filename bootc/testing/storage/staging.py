@@ -134,7 +134,6 @@ class Staging(StorageSuite):
         system.finalize()
         assert system.reboot().id == staged.id
 
-
     @clause("S4.9")
     def test_only_a_staged_deployment_can_be_locked(self, system: System) -> None:
         system.install("1")
