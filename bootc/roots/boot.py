@@ -39,10 +39,13 @@ class Boot:
     initramfs: PurePosixPath
 
     @classmethod
-    def of(cls, tree: ImageTree, image: ImportedImage, reference: str, version: int) -> Boot:
-        """Look at an image. Raises ImageError if it could not be booted with mount plans of this version."""
+    def of(
+        cls, tree: ImageTree, image: ImportedImage, reference: str, version: int, programs: tuple[str, ...] = ()
+    ) -> Boot:
+        """Look at an image. Raises ImageError if it could not be booted with mount plans of this version, by an
+        initramfs with these programs."""
         kernel = bootable.find_kernel(tree, reference)
-        require_support(tree, reference, version)
+        require_support(tree, reference, version, programs)
         for name in ("etc", "var", "sysroot"):
             if tree.resolve_optional(PurePosixPath(name)) != PurePosixPath(name):
                 raise ImageError(reference, f"/{name} is no directory", "make it when building the image")

@@ -89,7 +89,7 @@ class RootDeployer(Deployer):
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         tree = self._images.tree(image.key)
         version = max(self._images.plan_version, TRANSIENT_VERSION if self._is_etc_transient else 1)
-        found = Boot.of(tree, image, str(request.reference), version)
+        found = Boot.of(tree, image, str(request.reference), version, self._images.initramfs_programs)
         files = tuple(self._images.source(image.key, path) for path in (found.kernel, found.initramfs))
         self._fill_var(image.key, request.stateroot)
         record = DeploymentRecord(

@@ -88,6 +88,11 @@ class Images(ABC):
         """Further kernel arguments for a new deployment, which belong to the backend."""
         return ()
 
+    @property
+    def initramfs_programs(self) -> tuple[str, ...]:
+        """What an image must have for its initramfs, beyond the script, to mount roots of this kind."""
+        return ()
+
     def problems(self, key: str) -> Iterator[str]:
         """What is wrong with it, as far as that is seen without reading everything."""
         if self.image(key) is None:

@@ -12,12 +12,13 @@ from bootc_composefs.fsverity import Algorithm, digest_of
 from bootc_composefs.options import ComposefsOptions
 from bootc_composefs.records import path_of
 
+from bootc.deployment import KernelArguments
 from bootc.durable import DirectoryVolume
 from bootc.errors import ImageError, StateError
-from bootc.storage import Pinning
+from bootc.storage import DeployRequest, Pinning
 from bootc.system.initramfs import MARKER
 from tests.composefs_system import System, os_layers, registry
-from tests.dirimage_system import Registry
+from tests.dirimage_system import REFERENCE, Registry
 from tests.ostree_images import Tar
 
 pytestmark = pytest.mark.root
@@ -131,6 +132,28 @@ def test_an_image_whose_initramfs_is_too_old_is_refused(system: System, marker: 
         system.upgrade(Registry(layers, "2"))
     assert system.slots.staged is None
     assert system.versions() == ["1"]
+
+
+@pytest.mark.parametrize("has_program", [False, True])
+def test_where_fs_verity_is_required_the_image_must_have_the_program_that_measures(
+    tmp_path: Path, has_program: bool
+) -> None:
+    """No initramfs can take it along otherwise, and the deployment would never start."""
+    system = System(tmp_path)
+    system.install(registry("1", Tar().add("usr/bin/fsverity", data=b"a program") if has_program else None))
+    system.boot()
+    system.options = ComposefsOptions(verity="require")
+    deployer, request = system.backend.deployer, DeployRequest("default", REFERENCE, KernelArguments())
+    image = deployer.deployments()[0].image
+    assert image
+    if has_program:
+        staged = deployer.stage(image, request)
+        assert (staged.entry.options.value("bootc.composefs") or "?")[0] != "?"
+    else:
+        with pytest.raises(ImageError, match="it has no program fsverity") as failure:
+            deployer.stage(image, request)
+        assert failure.value.hint
+        assert system.slots.staged is None
 
 
 def test_a_deployment_whose_image_has_lost_its_record_loses_nothing_else(system: System) -> None:

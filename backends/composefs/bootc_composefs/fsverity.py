@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bootc.durable import explain as explain_failure
+from bootc.errors import BootcError
 from bootc_composefs.failures import VerityBusyError, VerityError, VerityMissingError, VerityUnsupportedError
 
 BLOCK = 4096
@@ -167,7 +168,7 @@ def enable(descriptor: int, algorithm: Algorithm = Algorithm.SHA256, path: str =
     read-only for ever. One that has fs-verity already is left alone: measure it.
 
     `descriptor` must be open for reading only, and nothing may have the file open for writing. `path` is for errors.
-    Raises VerityUnsupportedError, VerityBusyError or VerityError.
+    Raises VerityUnsupportedError, VerityBusyError, VerityError or NoSpaceError.
     """
     argument = _ENABLE.pack(1, algorithm.number, BLOCK, 0, 0, 0, 0, 0)
     try:
@@ -221,7 +222,7 @@ def unsupported_reason(directory: Path, algorithm: Algorithm = Algorithm.SHA256)
     return None if measured == (algorithm, digest_of(b"fs-verity", algorithm)) else "the kernel measures another digest"
 
 
-def explain(error: OSError, path: str) -> VerityError:
+def explain(error: OSError, path: str) -> BootcError:
     """The typed error for what one of the two ioctls answered."""
     match error.errno:
         case errno.ENODATA:
@@ -232,6 +233,8 @@ def explain(error: OSError, path: str) -> VerityError:
             return VerityUnsupportedError(path, "fs-verity is not enabled on this filesystem", _FEATURE)
         case errno.EINVAL | errno.ENOPKG:
             return VerityUnsupportedError(path, "no fs-verity with this hash and blocks of 4096 bytes here", _BLOCKS)
+        case errno.ENOSPC | errno.EDQUOT:  # for the tree, which is kept beside the content
+            return explain_failure(error, path)
         case errno.ETXTBSY | errno.EBUSY:
             return VerityBusyError(path, "the file is open for writing, or fs-verity is being enabled on it")
         case _:

@@ -83,6 +83,10 @@ class ComposefsImages(Images):
         path = OBJECTS / erofs.path.decode()
         return (ComposefsRoot(path, OBJECTS, digest, self._repository.is_verity_required).argument,)
 
+    @property
+    def initramfs_programs(self) -> tuple[str, ...]:
+        return ("fsverity",) if self._repository.is_verity_required else ()
+
     def details(self, record: DeploymentRecord) -> Mapping[str, object]:
         root, system = self.root(record), find_system(self._volume, [LAYOUT.base / "bootc"])
         return {

@@ -8,7 +8,7 @@ in the image, so that an image without it, or with too old a one, is refused whe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ VERSION = 2
 TRANSIENT_VERSION = 2
 """the first one with a transient /etc"""
 
+_PROGRAMS = (PurePosixPath("usr/bin"), PurePosixPath("usr/sbin"))
 _WORD = re.compile(r"[A-Za-z0-9_.,:+=@/-]+")
 _DIGEST = re.compile(r"sha256-12:[0-9a-f]{64}|sha512-12:[0-9a-f]{128}")
 
@@ -83,14 +84,23 @@ def version_for(root: Root) -> int:
     return 2 if isinstance(root, ComposefsRoot) else 1
 
 
-def require_support(tree: Tree, image: str, version: int = VERSION) -> None:
-    """Raise ImageError unless the image says that its initramfs can carry out plans of this version."""
+def require_support(tree: Tree, image: str, version: int = VERSION, programs: Iterable[str] = ()) -> None:
+    """Raise ImageError unless the image says that its initramfs can carry out plans of this version, and has these
+    programs, which its initramfs takes along."""
     found = (tree.read_optional(MARKER) or b"").decode(errors="replace").strip()
     if found.isascii() and found.isdigit() and int(found) >= version:
+        _require_programs(tree, image, programs)
         return
     problem = f"its initramfs supports plans of version {found}" if found else "its initramfs cannot mount the root"
     hint = f"install bootc's initramfs files in the image (/{MARKER} among them) and build its initramfs again"
     raise ImageError(image, f"{problem}; version {version} is needed", hint)
+
+
+def _require_programs(tree: Tree, image: str, programs: Iterable[str]) -> None:
+    for name in programs:
+        if all(tree.read_optional(directory / name) is None for directory in _PROGRAMS):
+            hint = "install it in the image, then build the initramfs again"
+            raise ImageError(image, f"it has no program {name}, which its initramfs needs to mount the root", hint)
 
 
 def _root_line(root: Root) -> str:
