@@ -204,14 +204,23 @@ def _gathered(stream: Readable) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def prepare(spool: Path, blobs: Collection[Descriptor]) -> None:
-    """Make the directory, and look whether there is room for these blobs. Raises NoSpaceError, FileSystemError."""
+def prepare(spool: Path, blobs: Collection[Descriptor], others: Collection[Descriptor] = ()) -> None:
+    """Make the directory, and look whether there is room for these blobs; where it is short, all goes that is neither
+    of them nor of `others`. Raises NoSpaceError, FileSystemError."""
     if not spool.is_dir():
         root = next(parent for parent in spool.parents if parent.is_dir())
         volume = DirectoryVolume(root)
         volume.make_directories(PurePosixPath(spool.parent.relative_to(root)))
         volume.make_directories(PurePosixPath(spool.relative_to(root)), 0o700)
-    required, available = missing(spool, blobs), DirectoryVolume(spool).free()
+    required = missing(spool, blobs)
+    if required > DirectoryVolume(spool).free():
+        _keep_only(spool, {blob.digest.hex for blob in (*blobs, *others)})
+    require_room(spool, required)
+
+
+def require_room(spool: Path, required: int) -> None:
+    """Raise NoSpaceError unless there are so many bytes."""
+    available = DirectoryVolume(spool).free()
     if required > available:
         raise NoSpaceError("the layers of the image", str(spool), available, required)
 
@@ -229,6 +238,16 @@ def _held(spool: Path, blob: Descriptor) -> int:
         except OSError:
             continue
     return 0
+
+
+def _keep_only(spool: Path, names: Collection[str]) -> None:
+    """Remove what other images left: beginnings, parts, whole blobs."""
+    try:
+        for path in spool.iterdir():
+            if path.name.partition(".")[0] not in names:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain(error, str(spool)) from error
 
 
 def prune(spool: Path, max_age: float = 0.0) -> int:

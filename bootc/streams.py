@@ -60,7 +60,7 @@ class FetchedLayers(LayerStreams):
             arguments = (self._source, self._needed, self._spool, self._report, self._stop, self._download)
             self._downloads |= self._resources.enter_context(self._partial.downloads(*arguments))
         if self._downloads:
-            prepare(self._spool, self._whole_blobs())
+            prepare(self._spool, self._whole_blobs(), [download.blob for download in self._downloads.values()])
         for download in self._downloads.values():
             self._pool.submit(download.run)
         return self

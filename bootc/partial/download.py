@@ -26,6 +26,7 @@ from bootc.partial.rule import Rule
 from bootc.partial.split import SplitHeaders
 from bootc.partial.tables import Table
 from bootc.partial.transfer import Link, Transfer
+from bootc.spool import missing, require_room
 from bootc.state.contents import ContentsWriter
 
 _CHUNK = 256 << 10
@@ -83,9 +84,7 @@ class PartialDownload:
     def run(self) -> None:
         """Fetch what is needed. What keeps the parts from being used leads to the whole blob, never to an error."""
         try:
-            self._is_planned = self._prepare()
-        except (Unusable, FetchError, FileSystemError) as error:
-            self._explain(error)
+            self._is_planned = self._is_prepared()
         except BaseException as error:
             self._error = error
         finally:
@@ -120,12 +119,11 @@ class PartialDownload:
         return self._is_begun
 
     def forget(self) -> None:
-        """Remove it from the spool: the store has it."""
-        self._whole.forget()
-        self.discard_parts()
+        """Remove it from the spool, with what an earlier run left of the whole: the store has it."""
+        self.discard()
 
     def discard(self) -> None:
-        """Remove what there is of it. `run` must have ended."""
+        """Remove what there is of it. `run` must have ended, and `tar`."""
         self._whole.discard()
         self.discard_parts()
 
@@ -140,6 +138,16 @@ class PartialDownload:
             self._late_thread.join()
         if self._transfer is not None:
             self._transfer.parts.close()
+
+    def _is_prepared(self) -> bool:
+        """Whether all parts are here; there is room for the whole blob, if not."""
+        try:
+            if self._prepare():
+                return True
+        except (Unusable, FetchError, FileSystemError) as error:
+            self._explain(error)
+        require_room(self._around.spool, missing(self._around.spool, [self.blob]))
+        return False
 
     def _prepare(self) -> bool:
         """Fetch the table and what it shows to be missing; False if the whole blob costs less."""
@@ -159,9 +167,11 @@ class PartialDownload:
             table.require()
         self._plan = plan(table.pieces(), around.local, around.rule, self._location.split)
         needed = self._plan.spans
-        missing = [part for span in needed for part in parts.missing(span)]
-        if not around.rule.pays(sum(part.size for part in missing), len(missing), size - self._held()):
+        lacking = [part for span in needed for part in parts.missing(span)]
+        fetched = sum(part.size for part in lacking)
+        if not around.rule.pays(fetched, len(lacking), size - self._held()):
             return False
+        require_room(around.spool, fetched)
         self._transfer.fetch(needed)
         return True
 

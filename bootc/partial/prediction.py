@@ -80,7 +80,7 @@ def contents_of(source: Source, layers: Sequence[Layer]) -> Known:
     nothing."""
     known = _Listed()
     for layer in layers:
-        with suppress(Unusable, FetchError), _table(source, layer) as table:
+        with suppress(Unusable, FetchError, OSError), _table(source, layer) as table:
             for piece in table.pieces():
                 known.add(piece)
     return known
@@ -133,7 +133,7 @@ def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerP
             fetched = sum(part.size for part in spans)
             if rule.pays(fetched, len(spans), size):
                 return LayerPrediction(digest, Method.PARTS, size, fetched + table_part.size, len(spans) + 1)
-    except (Unusable, FetchError):
+    except (Unusable, FetchError, OSError):  # There may be no room even for the table.
         pass
     return LayerPrediction(digest, Method.WHOLE, size, size, 1)
 

@@ -135,6 +135,36 @@ def test_parts_need_no_room_for_the_whole(
         machine.pull(new)
 
 
+@pytest.mark.parametrize("served", [None, 1], ids=["parts", "the whole instead"])
+def test_without_room_for_it_nothing_more_is_fetched(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: int | None
+) -> None:
+    files = {f"{number:03}": os.urandom(20_000) for number in range(40)}
+    old = Chunked.of(tar_of(dict(list(files.items())[:5])), tmp_path)
+    new = Chunked.of(tar_of(files), tmp_path)
+    machine.pull(old)
+    source = new.source
+    source.refuse_after = served
+    room = 500_000 if served is None else len(new.blob) - 50_000
+    monkeypatch.setattr(DirectoryVolume, "free", lambda volume: room)
+    with pytest.raises(NoSpaceError, match="the layers of the image"):
+        machine.pull(new, old, source=source)
+    assert (len(source.ranges), source.whole) == (1, 0)
+    assert machine.spool == []
+
+
+def test_what_an_earlier_run_left_of_the_whole_goes_with_the_parts(
+    machine: Machine, pair: tuple[Chunked, Chunked]
+) -> None:
+    old, new = pair
+    machine.pull(old)
+    (machine.root / "spool" / f"{new.layer.blob.digest.hex}.partial").write_bytes(new.blob[:1000])
+    source = new.source
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.whole == 0
+    assert machine.spool == []
+
+
 def test_a_layer_that_came_in_parts_is_a_source_of_parts_itself(
     machine: Machine, pair: tuple[Chunked, Chunked]
 ) -> None:
@@ -203,6 +233,17 @@ def test_predictions_are_what_is_fetched(machine: Machine, pair: tuple[Chunked, 
     assert [layer.method for layer in prediction.layers] == [Method.PARTS]
     whole = predict(new.source, [new.layer], Nothing(), ALWAYS)
     assert (whole.fetched, whole.requests, whole.layers[0].saved) == (len(new.blob), 1, 0)
+
+
+def test_without_room_for_a_table_the_whole_layer_is_predicted(
+    machine: Machine, pair: tuple[Chunked, Chunked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = pair
+    known = contents_of(old.source, [old.layer])
+    monkeypatch.setattr("tempfile.tempdir", str(machine.root / "gone"))
+    prediction = predict(new.source, [new.layer], known, ALWAYS)
+    assert [layer.method for layer in prediction.layers] == [Method.WHOLE]
+    assert contents_of(old.source, [old.layer]).is_empty
 
 
 def test_where_all_headers_changed_the_data_for_rebuilding_the_tar_are_fetched(

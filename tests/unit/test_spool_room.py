@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from bootc import spool
+from bootc.durable import DirectoryVolume
 from bootc.errors import NoSpaceError
 from bootc.image import Descriptor, Layer
 from bootc.streams import FetchedLayers
@@ -50,6 +51,22 @@ def _room(layers: list[Layer], directory: Path, *, is_local: bool = False) -> in
     source = BytesSource(image_of(layers), {}, is_local)
     with FetchedLayers(source, layers, directory, lambda event: None, lambda: None) as streams:
         return streams.room()
+
+
+def test_where_room_is_short_what_other_images_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beginning of an update that came to nothing must not keep the next one from coming."""
+    wanted, other = _descriptor(BLOB), _descriptor(os.urandom(1000))
+    kept = [wanted.digest.hex + ".partial", other.digest.hex + ".parts", other.digest.hex + ".spans"]
+    for name in (*kept, "aa", "bb.partial", "cc.parts", "cc.spans"):
+        (tmp_path / name).write_bytes(bytes(MIB))
+    monkeypatch.setattr(DirectoryVolume, "free", lambda volume: (8 - len(list(tmp_path.iterdir()))) * MIB)
+    spool.prepare(tmp_path, [], [other])
+    assert len(list(tmp_path.iterdir())) == 7
+    spool.prepare(tmp_path, [wanted], [other])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    with pytest.raises(NoSpaceError):
+        spool.prepare(tmp_path, [wanted, _descriptor(os.urandom(2 * MIB))], [other])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_the_directory_is_private_and_its_parents_are_not(tmp_path: Path) -> None:
