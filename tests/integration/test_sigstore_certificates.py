@@ -382,6 +382,30 @@ def test_what_cannot_be_read_is_no_signature(
         verdict(tmp_path, registry)
 
 
+ECDSA_WITH_SHA256 = bytes.fromhex("06082a8648ce3d040302")
+ODD: dict[str, tuple[bytes, bytes]] = {
+    "an algorithm that nobody knows": (ECDSA_WITH_SHA256, ECDSA_WITH_SHA256[:-1] + b"\x09"),
+    "a name of a kind that nobody uses": (b"\x81" + bytes([len(EMAIL)]), b"\xa3" + bytes([len(EMAIL)])),
+    "a version that does not exist": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"),
+    "a common name of no kind of text": (b"\x55\x04\x03\x0c", b"\x55\x04\x03\x0d"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), ODD.values(), ids=ODD)
+def test_odd_certificates_are_no_signature(registry: Signed, tmp_path: Path, old: bytes, new: bytes) -> None:
+    configure(tmp_path, pki(OWN.attach(registry, is_logged=False), subjectEmail=EMAIL))
+    content, annotations = registry_layer(registry)
+    certificate = x509.load_pem_x509_certificate(annotations["dev.sigstore.cosign/certificate"].encode())
+    data = certificate.public_bytes(Encoding.DER)
+    assert old in data
+    odd = f"-----BEGIN CERTIFICATE-----\n{text(data.replace(old, new))}\n-----END CERTIFICATE-----\n"
+    registry.attach((content, {**annotations, "dev.sigstore.cosign/certificate": odd}))
+    with pytest.raises(PolicyError, match="signature 1: a certificate cannot be read"):
+        verdict(tmp_path, registry)
+    registry.attach((content, {**annotations, "dev.sigstore.cosign/certificate": odd}), (content, annotations))
+    assert verdict(tmp_path, registry)
+
+
 def test_authorities_that_vouch_for_each_other_are_not_followed_for_ever(
     registry: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,12 @@ class Authority:
     def require(self, signer: Any, others: Sequence[Any], moment: datetime) -> str:
         """Whom the certificate names. Raises Unacceptable unless a root vouched for it at this moment; `others` came
         with it, and are trusted only as far as a root vouches for them."""
+        try:
+            return self._required(signer, others, moment)
+        except _failures() as error:  # Some parts are read when they are looked at.
+            raise Unacceptable("a certificate cannot be read") from error
+
+    def _required(self, signer: Any, others: Sequence[Any], moment: datetime) -> str:
         if _CODE not in (_purposes(signer) or ()) or not _may(signer, "digital_signature"):
             raise Unacceptable("its certificate is not for code")
         if not self._is_vouched(signer, [*others, *self.intermediates], moment, 0):
@@ -166,4 +172,5 @@ def _oidc_issuer(certificate: Any) -> str | None:
 
 def _failures() -> tuple[type[Exception], ...]:
     x509, exceptions = (importlib.import_module(f"cryptography.{name}") for name in ("x509", "exceptions"))
-    return ValueError, TypeError, x509.DuplicateExtension, exceptions.UnsupportedAlgorithm
+    known = x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType
+    return ValueError, TypeError, KeyError, exceptions.UnsupportedAlgorithm, *known
