@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from bootc.errors import FetchError, PolicyError
+from bootc.errors import ConfigError, FetchError, PolicyError
 from bootc.image import ImageReference
 from bootc.manifest import OCI_MANIFEST
 from bootc.testing.registry import (
@@ -352,6 +352,11 @@ BAD_WEB = {
     "too large": answers(200, bytes(5 << 20)),
     "no signature": answers(200, b"<html>"),
     "redirected to a file": answers(302, Location="file:///etc/passwd"),
+    "redirected to nowhere": answers(302),
+    "redirected to half an address": answers(302, Location="http://[::1"),
+    "redirected to no port": answers(302, Location="http://h.example:99999/"),
+    "redirected with a password": answers(302, Location="http://user:password@127.0.0.1:9/"),
+    "redirected for ever": redirects("/sigs/x/signature-1"),
 }
 
 
@@ -364,6 +369,33 @@ def test_a_lookaside_that_fails_is_an_error(registry: Signed, keys: Keys, tmp_pa
         web.disturb("signature-1", action, is_forever=True)
         with pytest.raises(FetchError):
             verdict(tmp_path, registry, retries=0)
+
+
+@pytest.mark.parametrize("where", ["http://[::1", "http://", "http://h.example:99999", "ftp://u:secret@h.example", "x"])
+def test_a_lookaside_without_an_address_is_an_error(registry: Signed, keys: Keys, tmp_path: Path, where: str) -> None:
+    configure(tmp_path, by_gpg(keys))
+    (tmp_path / "etc/containers/registries.d/a.yaml").write_text(f"default-docker:\n  lookaside: '{where}'\n")
+    with pytest.raises(ConfigError, match="no address of a lookaside") as caught:
+        verdict(tmp_path, registry)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_in_the_address_of_a_lookaside_is_in_no_message(
+    registry: Signed, keys: Keys, tmp_path: Path
+) -> None:
+    configure(tmp_path, by_gpg(keys))
+    with WebServer() as web:
+        address = web.base.replace("://", "://user:secret@")
+        configuration = tmp_path / "etc/containers/registries.d/a.yaml"
+        configuration.write_text(f"default-docker:\n  lookaside: {address}/sigs\n")
+        web.files[stored(registry)] = keys.sign("good", payload(registry.digest, f"{registry.name}:os"))
+        assert "signedBy" in verdict(tmp_path, registry)
+        web.disturb("signature-1", answers(403), is_forever=True)
+        with pytest.raises(FetchError, match=f"{web.address} answered 403") as caught:
+            verdict(tmp_path, registry)
+    with pytest.raises(FetchError, match="refused") as cut:
+        verdict(tmp_path, registry, retries=0)
+    assert "secret" not in f"{caught.value} {cut.value}"
 
 
 def test_the_registry_s_own_interface_is_asked_instead_of_the_lookaside(

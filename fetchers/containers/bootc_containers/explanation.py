@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from bootc.errors import BootcError
 from bootc.image import ImageReference
 from bootc_containers.auth import CredentialSources
-from bootc_containers.lookaside import SignatureConfiguration
+from bootc_containers.lookaside import SignatureConfiguration, shown
 from bootc_containers.names import RegistryName
 from bootc_containers.places import Places
 from bootc_containers.policy import Policy
@@ -68,7 +68,7 @@ class Configuration:
         """Where they would be looked for on the image's own server."""
         configuration = SignatureConfiguration.load(self.places)
         *_, primary = self._sources(reference)
-        where = configuration.base(primary.name)
+        where = shown(configuration.base(primary.name))
         return f"{where}, and beside the image" if configuration.uses_attachments(primary.name) else where
 
 

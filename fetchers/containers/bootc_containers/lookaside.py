@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -124,6 +125,20 @@ def _refuse_duplicates(node: Any, source: str) -> None:
 def is_local(url: str) -> bool:
     """Whether a lookaside is a directory of this machine."""
     return url.startswith("file:///")
+
+
+def is_remote(url: str) -> bool:
+    """Whether a lookaside is a directory of a web server."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def shown(url: str) -> str:
+    """For people: without the user and the password that may stand in it."""
+    return re.sub(r"//[^/?#]*@", "//…@", url)
 
 
 def local_path(url: str) -> str:

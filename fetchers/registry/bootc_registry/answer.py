@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 from bootc.errors import ProtocolError
+from bootc_registry.addresses import authority
 from bootc_registry.pace import Pace
 from bootc_registry.retry import Interruption
 from bootc_registry.troubles import explained
@@ -41,7 +41,7 @@ class Answer:
     @property
     def host(self) -> str:
         """HOST[:PORT] that answered; the address itself can hold secrets."""
-        return urlsplit(self.address).netloc
+        return authority(self.address)
 
     @property
     def length(self) -> int | None:

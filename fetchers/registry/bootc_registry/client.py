@@ -6,12 +6,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from bootc_containers.credentials import Credentials
 
 from bootc.errors import AuthenticationError, NetworkError, ProtocolError
 from bootc.events import Notice, Report
+from bootc_registry.addresses import redirected
 from bootc_registry.answer import Answer
 from bootc_registry.challenge import parse_challenges
 from bootc_registry.endpoint import Endpoint
@@ -29,7 +30,6 @@ _LOGINS = 2
 _MIRROR_RETRIES = 1
 _MIRROR_WISH = 2.0
 """seconds that a mirror may have us wait"""
-_ADDRESS = re.compile(r"[\x21-\x7e]{1,16384}")
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
 
 
@@ -155,14 +155,9 @@ class RegistryClient:
         return self._http.exchange(method, address, fields, source=self.source, peer=peer, blob=_blob(path))
 
     def _target(self, answer: Answer) -> str:
-        location = answer.headers.get("Location", "")
-        try:
-            parts = urlsplit(urljoin(answer.address, location))
-            is_possible = parts.hostname is not None and parts.port != 0 and "@" not in parts.netloc
-        except ValueError:
-            parts, is_possible = urlsplit(""), False
+        parts = redirected(answer.address, answer.headers.get("Location", ""))
         host = self._repository.authority
-        if not is_possible or parts.scheme not in ("http", "https") or not _ADDRESS.fullmatch(location):
+        if parts is None:
             raise ProtocolError(self.source, f"{host} redirects to an address that cannot be followed")
         is_downgrade = parts.scheme == "http" and answer.address.startswith("https:")
         is_allowed = self._http.is_insecure(parts.netloc) or (self.endpoint.is_insecure and parts.netloc == host)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from bootc import __version__
 from bootc.errors import ProtocolError
 from bootc.events import Report, RequestMade
+from bootc_registry.addresses import authority
 from bootc_registry.answer import Answer
 from bootc_registry.endpoint import Peer
 from bootc_registry.options import RegistryOptions
@@ -71,7 +72,7 @@ class Http:
         """
         from urllib3.exceptions import HTTPError
 
-        host = urlsplit(url).netloc
+        host = authority(url)
         known = peer or Peer(host, self.is_insecure(host))
         try:
             response = self._waiting.attend(

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 from attrs import frozen
-from bootc_containers.lookaside import SignatureConfiguration, is_local, local_path
+from bootc_containers.lookaside import SignatureConfiguration, is_local, is_remote, local_path, shown
 from bootc_containers.names import RegistryName
 from bootc_containers.places import read_bounded
 from bootc_containers.signatures import (
@@ -27,6 +26,7 @@ from bootc_containers.signatures import (
 from bootc.errors import ConfigError, ProtocolError, ReferenceError
 from bootc.image import Descriptor, Digest
 from bootc.manifest import MANIFEST_LIMIT, OCI_MANIFEST, strict_json
+from bootc_registry.addresses import authority, redirected
 from bootc_registry.answer import Answer
 from bootc_registry.assemble import load_verified
 from bootc_registry.blobs import BlobReader
@@ -70,8 +70,8 @@ class RegistrySignatures:
                 return read_bounded(Path(local_path(url)))
             except FileNotFoundError:
                 return None
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ConfigError("registries.d", "lookaside", f"{url} is no address of a lookaside")
+        if not is_remote(url):
+            raise ConfigError("registries.d", "lookaside", f"{shown(url)} is no address of a lookaside")
         tries = self.client.tries()
         while True:
             with tries.one():
@@ -84,16 +84,15 @@ class RegistrySignatures:
             try:
                 if answer.status not in _REDIRECTS:
                     return self._content(answer)
-                target = urljoin(url, answer.headers.get("Location", ""))
+                target = redirected(url, answer.headers.get("Location", ""))
             finally:
                 self.http.done(answer)
-            schemes = ("https",) if url.startswith("https:") else ("http", "https")
-            if urlsplit(target).scheme not in schemes:
+            if target is None or (url.startswith("https:") and target.scheme != "https"):
                 raise ProtocolError(
                     self.client.source, f"{answer.host} redirects to an address that cannot be followed"
                 )
-            url = target
-        raise ProtocolError(self.client.source, f"{urlsplit(url).netloc} redirects more than {_HOPS} times")
+            url = target.geturl()
+        raise ProtocolError(self.client.source, f"{authority(url)} redirects more than {_HOPS} times")
 
     def _content(self, answer: Answer) -> bytes | None:
         if answer.status == 404:
