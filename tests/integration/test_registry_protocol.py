@@ -200,6 +200,13 @@ def test_tokens_that_expire_are_renewed_in_the_middle(registry: FakeRegistry, tm
     assert len(registry.bearer.given) == 4
 
 
+def test_a_token_for_longer_than_any_time_is_taken(registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.bearer = Bearer(answer={"expires_in": 10**400})
+    with fetching(tmp_path) as fetcher:
+        assert pull(fetcher, _name(registry)).layers == (BASE, TOP)
+    assert len(registry.bearer.given) == 1
+
+
 def test_a_basic_login_is_given_after_it_was_asked_for(registry: FakeRegistry, tmp_path: Path) -> None:
     registry.basic = ("anna", "p:w")
     _log_in(tmp_path, registry)

@@ -130,9 +130,15 @@ def test_the_longest_name_decides(tmp_path: Path, repository: str, keys: list[st
     assert (found.username.replace("|", ":") if found else None) == expected
 
 
-def test_an_empty_entry_is_passed_over(tmp_path: Path) -> None:
-    found = _lookup(tmp_path, "h.example/a", {"h.example/a": {}, "h.example": _entry("host")})
-    assert found == Credentials("host", "secret")
+def test_an_empty_entry_ends_the_search_in_its_file(tmp_path: Path) -> None:
+    entries: dict[str, object] = {"h.example/a": {}, "h.example": _entry("host")}
+    assert _lookup(tmp_path, "h.example/a", entries) is None
+    assert _lookup(tmp_path, "h.example/b", entries) == Credentials("host", "secret")
+    _write(tmp_path / "config/containers/auth.json", **entries)
+    _write(tmp_path / "docker/config.json", **{"h.example": _entry("docker")})
+    environment = {"XDG_CONFIG_HOME": "/config", "DOCKER_CONFIG": "/docker", "XDG_RUNTIME_DIR": "/run"}
+    sources = CredentialSources(root=tmp_path, podman=True, environment=environment)
+    assert sources.lookup("h.example/a") == Credentials("docker", "secret")
 
 
 def test_passwords_hold_colons_and_lose_padding(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from bootc_containers.names import RegistryName
 from bootc_containers.places import Places
 from bootc_containers.registries import Registries
-from bootc_containers.registries_file import PullRule, parse
+from bootc_containers.registries_file import AUTH_FILES, PullRule, parse
 
 from bootc.errors import ConfigError, PolicyError, ReferenceError
 
@@ -83,6 +83,11 @@ def test_a_person_s_own_files_and_the_environment_count_on_the_running_system(tm
     assert ask(found, "other.example/a")[0] == "last.example/a:latest"
     with pytest.raises(ConfigError, match="does not exist"):
         Registries.load(Places(environment={"CONTAINERS_REGISTRIES_CONF": str(tmp_path / "none")}))
+
+
+def test_an_empty_list_of_helpers_means_the_files(tmp_path: Path) -> None:
+    assert load(tmp_path, 'credential-helpers = ["one"]', a="credential-helpers = []").helpers == (AUTH_FILES,)
+    assert load(tmp_path, b='credential-helpers = ["two"]').helpers == ("two",)
 
 
 def test_later_files_replace_tables_and_lists_as_a_whole(tmp_path: Path) -> None:

@@ -143,11 +143,8 @@ def _document(path: Path, repository: str) -> tuple[Mapping[str, Any], Any]:
 
 def _from_entries(document: Mapping[str, Any], path: Path, repository: str) -> Credentials | None:
     entries = _table(document, "auths", path)
-    for key in _keys(repository, entries):
-        found = _decode(entries[key], key, path)
-        if found is not None:
-            return found
-    return None
+    key = next(_keys(repository, entries), None)
+    return None if key is None else _decode(entries[key], key, path)
 
 
 def _from_helper(name: str, repository: str) -> Credentials | None:

@@ -145,7 +145,7 @@ class Registries:
             self,
             registries={**self.registries, **{registry.prefix: registry for registry in file.registries}},
             search=self.search if file.search is None else file.search,
-            helpers=self.helpers if file.helpers is None else file.helpers,
+            helpers=self.helpers if file.helpers is None else file.helpers or (AUTH_FILES,),
             aliases={**self.aliases, **file.aliases},
         )
 

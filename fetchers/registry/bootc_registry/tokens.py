@@ -25,6 +25,7 @@ from bootc_registry.retry import Interruption
 
 _TOKEN_LIMIT = 1 << 20
 _SHORTEST_LIFE = 60.0
+_LONGEST_LIFE = 86400.0
 _MARGIN = 30.0
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _CLIENT = "bootc"
@@ -168,7 +169,7 @@ class Authorizer:
         if not isinstance(value, str) or not _TOKEN.fullmatch(value):
             raise ProtocolError(self._source, f"the answer of {answer.host} holds no token")
         life = reply.get("expires_in")
-        seconds = max(float(life), _SHORTEST_LIFE) if isinstance(life, int | float) else _SHORTEST_LIFE
+        seconds = min(max(life, _SHORTEST_LIFE), _LONGEST_LIFE) if isinstance(life, int | float) else _SHORTEST_LIFE
         return _Token(value, started + seconds - max(_MARGIN, seconds / 10))
 
     def _credentials(self) -> Credentials | None:
