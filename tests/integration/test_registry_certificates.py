@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bootc.errors import NetworkError
+from bootc.errors import ConfigError, NetworkError
 from bootc.testing.registry import REPOSITORY, FakeRegistry
 from tests.integration.registry_fetching import fetching, pull
 from tests.servers import Certificate, make_certificate
@@ -87,3 +88,15 @@ def test_each_mirror_has_certificates_of_its_own(
         with fetching(tmp_path, insecure=()) as fetcher:
             assert pull(fetcher, f"docker://{registry.address}/{REPOSITORY}:os").layers == (LAYER,)
         assert len(registry.received) == asked
+
+
+def test_a_client_s_key_with_a_password_is_an_error_and_nobody_is_asked(
+    registry: SuspiciousRegistry, certificates: tuple[Certificate, Certificate], tmp_path: Path
+) -> None:
+    configure(tmp_path, registry.address, *certificates, "etc/containers")
+    key = tmp_path / "etc/containers/certs.d" / registry.address / "client.key"
+    options = ["-aes256", "-passout", "pass:secret"]
+    command = ["openssl", "pkey", "-in", str(certificates[1].key), "-out", str(key), *options]
+    subprocess.run(command, check=True, capture_output=True)
+    with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(ConfigError, match="without a password"):
+        pull(fetcher, f"docker://{registry.address}/{REPOSITORY}:os")

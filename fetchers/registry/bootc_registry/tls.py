@@ -44,11 +44,12 @@ def _load(context: ssl.SSLContext, directory: Path) -> None:
             if path.suffix == ".crt":
                 context.load_verify_locations(path)
             elif path.suffix == ".cert":
-                context.load_cert_chain(path, path.with_suffix(".key"))
+                # Without a password, OpenSSL would ask for that of an encrypted key.
+                context.load_cert_chain(path, path.with_suffix(".key"), password="")
             elif path.suffix == ".key" and not path.with_suffix(".cert").exists():
                 raise FileNotFoundError
         except FileNotFoundError as error:
             hint = "a client certificate is a pair NAME.cert and NAME.key; an authority's certificate is NAME.crt"
             raise ConfigError(str(path), None, "the other file of the pair is missing", hint) from error
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(str(path), None, "not a certificate (or key) in PEM form") from error
+            raise ConfigError(str(path), None, "not a certificate (or key without a password) in PEM form") from error
