@@ -48,7 +48,12 @@ def opened(
         yield session, transaction
 
 
-def require_running_system(options: GlobalOptions, is_applied: bool) -> None:
-    """`--apply` reboots the machine, so it must be the machine's own system that changes. Raises UsageError."""
-    if is_applied and options.sysroot is not None:
+def require_running_system(options: GlobalOptions, *, apply: bool, download_only: bool = False) -> None:
+    """`--apply` reboots the machine, so it must be the machine's own system that changes; and one that does not run
+    has no reboot that `--download-only` could keep an update from. Raises UsageError."""
+    if options.sysroot is None:
+        return
+    if apply:
         raise UsageError("--apply reboots the running system; it cannot be used with --sysroot")
+    if download_only:
+        raise UsageError("--download-only is for the running system; with --sysroot an update is the default at once")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from bootc.cli.terminal import STDOUT, close_output, has_colour
+from bootc.cli.terminal import STDOUT, UNWRITABLE, close_output, has_colour
 from bootc.errors import BootcError, CancelledError
 from bootc.status.text import printable
 
@@ -40,6 +40,9 @@ def _explained(error: BaseException) -> tuple[int, str]:
             return error.exit_code, f"{error.format_message().rstrip('.')} ({help})"
         case click.ClickException():
             return error.exit_code, error.format_message()
+        case OSError() if _is_unwritten(error):
+            close_output()
+            return 1, f"{UNWRITABLE}: {_text(error)}"
         case _:
             hint = f"this is a defect of bootc or of a plugin; {DEBUG}=1 shows where, please report that"
             return 1, f"internal error: {type(error).__name__}: {describe(error)} ({hint})"
@@ -84,6 +87,14 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
+
+
+def _is_unwritten(error: OSError) -> bool:
+    """Whether help, or the text of a plugin's command, could not be written: click does that itself."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is click.echo.__code__
 
 
 def _is_reader_gone() -> bool:

@@ -30,12 +30,12 @@ def followed(deployments: Sequence[Deployment], tag: str | None = None) -> Image
     slots = Slots.of(deployments)
     current = slots.staged or slots.booted or next(iter(deployments), None)
     if current and current.reference and not current.is_incompatible:
-        return current.reference.with_tag(tag) if tag else current.reference
+        return current.reference if tag is None else current.reference.with_tag(tag)
     if current and current.is_incompatible:
         raise DeploymentError(
             "Deployment contains local rpm-ostree modifications; cannot upgrade via bootc."
             " You can run `rpm-ostree reset` to undo the modifications."
         )
-    if tag:
+    if tag is not None:
         raise DeploymentError("--tag requires a booted image with a specified source")
     raise DeploymentError("No image source specified", "`bootc switch IMAGE` sets one")

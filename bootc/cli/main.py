@@ -17,6 +17,7 @@ from bootc.cli import failure
 from bootc.cli.completions import VARIABLE
 from bootc.cli.lazy import LazyCommand, LazyGroup
 from bootc.cli.options import GlobalOptions
+from bootc.cli.terminal import open_streams
 
 COMMANDS = {
     "upgrade": LazyCommand("bootc.cli.commands.upgrade", "Fetch a newer image and stage it for the next boot."),
@@ -86,6 +87,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: `sys.argv`); returns the exit code."""
+    open_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

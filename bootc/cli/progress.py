@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
 from bootc.cli.account import Account
@@ -50,7 +50,7 @@ def listening(
         listeners: list[Listener] = [account]
         if progress_fd is not None:
             listeners.append(JsonLines.open(progress_fd))
-        listeners.append(_for_people(is_quiet, is_verbose, account))
+        listeners.append(_Unheard(_for_people(is_quiet, is_verbose, account)))
         listeners.append(Journal())
         for listener in listeners:
             stack.callback(listener.close)
@@ -70,6 +70,22 @@ def _for_people(is_quiet: bool, is_verbose: bool, account: Account) -> Listener:
 
         return TerminalDisplay(account)
     return PlainLines(is_quiet, is_verbose, account)
+
+
+class _Unheard:
+    """A listener for people, whose terminal may be gone or whose log may be full: that stops no update."""
+
+    def __init__(self, inner: Listener) -> None:
+        self._inner = inner
+
+    def __call__(self, event: Event) -> None:
+        with suppress(OSError):
+            self._inner(event)
+
+    def close(self) -> None:
+        """Close the listener."""
+        with suppress(OSError):
+            self._inner.close()
 
 
 def notice_text(notice: Notice) -> str:

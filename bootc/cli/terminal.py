@@ -5,12 +5,27 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 from bootc.errors import BootcError
 from bootc.status.text import printable
 
-STDOUT = 1
+STDIN, STDOUT, STDERR = 0, 1, 2
+UNWRITABLE = "cannot write to standard output"
+
+
+def open_streams() -> None:
+    """Whoever called us may have closed them (`>&-`, a careless daemon): then files would get their numbers, and what
+    libraries print would be written into these. Input is empty then, results cannot be written, all else is lost."""
+    for number, mode in ((STDIN, os.O_RDONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(STDIN, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(STDOUT, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w", closefd=False, errors="backslashreplace")
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -37,7 +52,7 @@ def write(text: str) -> None:
         raise
     except OSError as error:
         close_output()
-        raise BootcError("cannot write to standard output") from error
+        raise BootcError(UNWRITABLE) from error
 
 
 def close_output() -> None:
@@ -48,6 +63,7 @@ def close_output() -> None:
 
 
 def note(text: str) -> None:
-    """A line for the user that is no result."""
-    sys.stderr.write(f"{printable(text)}\n")
-    sys.stderr.flush()
+    """A line for the user that is no result. Where it cannot be written, nothing is to be stopped for it."""
+    with suppress(OSError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,12 +139,24 @@ def test_progress_for_another_program(target: Path, layout: Layout) -> None:
     assert found[-1]["steps"] == found[-1]["stepsTotal"]
 
 
+@pytest.mark.parametrize("told", ["2>/dev/full", "2>&-"])
+def test_what_nobody_can_be_told_stops_no_update(target: Path, layout: Layout, told: str) -> None:
+    layout.publish("1.0")
+    install(layout, target)
+    layout.publish("2.0")
+    words = (sys.executable, "-m", "bootc", "--verbose", "--sysroot", str(target), "upgrade")
+    done = subprocess.run(["sh", "-c", f'exec "$@" {told}', "sh", *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.startswith("Deployed: ")) == (0, True)
+    assert versions(target) == ["2.0", "1.0"]
+
+
 def test_what_cannot_be_done_to_a_sysroot_at_rest(target: Path, layout: Layout) -> None:
     layout.publish("1.0")
     install(layout, target)
     at = ("--sysroot", str(target))
     expected = {
         ("upgrade", "--from-downloaded"): "No staged deployment found (run `bootc upgrade` to fetch and stage one)",
+        ("upgrade", "--tag", ""): "invalid image reference '': not a tag",
         ("rollback",): "No rollback available (there is only one deployment on this system)",
         ("--backend", "nonsense", "status"): "this system was installed with backend 'ostree'; cannot use 'nonsense'"
         " (leave out --backend, or use --backend ostree)",

@@ -69,6 +69,14 @@ USAGE = {
         ("upgrade", "--from-downloaded", "--allow-downgrade"),
         "--from-downloaded cannot be used with --allow-downgrade (see `bootc upgrade --help`)",
     ),
+    "from-downloaded and an empty tag": (
+        ("upgrade", "--from-downloaded", "--tag", ""),
+        "--from-downloaded cannot be used with --tag (see `bootc upgrade --help`)",
+    ),
+    "download-only to a sysroot at rest": (
+        ("--sysroot", "/srv", "upgrade", "--download-only"),
+        "--download-only is for the running system; with --sysroot an update is the default at once",
+    ),
     "apply to a sysroot at rest": (
         ("--sysroot", "/srv", "rollback", "--apply"),
         "--apply reboots the running system; it cannot be used with --sysroot",
@@ -169,11 +177,34 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_full_disk_below_standard_output_is_an_error() -> None:
+@pytest.mark.parametrize("word", ["status", "--help", "--version"])
+def test_a_full_disk_below_standard_output_is_an_error(word: str) -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "bootc", "status"]
+        command = [sys.executable, "-m", "bootc", word]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "error: cannot write to standard output: No space left on device\n")
+
+
+CLOSED = {
+    ">&-": (1, "error: cannot write to standard output: Bad file descriptor\n"),
+    "<&-": (0, ""),
+    "2>&-": (0, ""),
+    "<&- >&- 2>&-": (1, ""),
+}
+
+
+@pytest.mark.parametrize("word", ["status", "--help"])
+@pytest.mark.parametrize(("streams", "ended"), CLOSED.items(), ids=CLOSED)
+def test_streams_that_are_closed(word: str, streams: str, ended: tuple[int, str]) -> None:
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "bootc", word]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == ended
+    assert bool(done.stdout) is (done.returncode == 0)
+
+
+def test_wrong_usage_without_standard_error() -> None:
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "bootc", "frobnicate"]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 2
 
 
 def test_output_that_the_locale_cannot_encode_is_escaped() -> None:

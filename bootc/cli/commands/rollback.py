@@ -21,7 +21,7 @@ def command(options: GlobalOptions, apply: bool) -> None:
     The deployments are not changed, only their order: changes to /etc since the last upgrade stay with the deployment
     that runs now. A staged deployment is dropped. An update timer would fetch the newer image again.
     """
-    require_running_system(options, apply)
+    require_running_system(options, apply=apply)
     with opened(options) as (_, transaction):
         is_undo = transaction.roll_back()
         reboot.announce_rollback(transaction.machine, Slots.of(transaction.deployments), is_undo)

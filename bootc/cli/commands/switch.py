@@ -49,7 +49,7 @@ def command(
     Upgrades fetch from there from now on. TARGET is a name in the syntax of the transport. /etc and /var are carried
     over as in an upgrade, and `bootc rollback` returns to the image that runs now.
     """
-    require_running_system(options, apply)
+    require_running_system(options, apply=apply)
     signature = "containerPolicy" if enforce_container_sigpolicy else None
     reference = anchored(ImageReference.of(target, transport, signature).canonical)
     account = Account()

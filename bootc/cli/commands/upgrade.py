@@ -60,7 +60,7 @@ def command(
         retry_failed=retry_failed,
         allow_downgrade=allow_downgrade,
     )
-    require_running_system(options, apply)
+    require_running_system(options, apply=apply, download_only=download_only)
     account = Account()
     with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         if check:
@@ -90,7 +90,7 @@ def command(
 
 
 def _require_compatible(**given: object) -> None:
-    options = {f"--{name.replace('_', '-')}" for name, value in given.items() if value}
+    options = {f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)}
     for option, others in _CONFLICTS.items():
         for other in others:
             if {option, other} <= options:
