@@ -7,17 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from bootc.ahead import Ahead
 from bootc.decompress import decompressed
-from bootc.errors import IntegrityError, NoSpaceError
+from bootc.errors import BootcError, IntegrityError, NoSpaceError
 from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
 from bootc.partial import PartialDownload, PartialPulls
-from bootc.spool import CHUNK, Download, missing, prepare
+from bootc.spool import CHUNK, Download, missing, prepare, prune
 from bootc.spoolfile import Hash
 from bootc.storage import LayerStreams
 
@@ -73,8 +73,8 @@ class FetchedLayers(LayerStreams):
         if kind is None:
             self._forget_used()
         elif isinstance(kind, type) and issubclass(kind, NoSpaceError):
-            for download in self._downloads.values():
-                download.discard()
+            with suppress(BootcError):
+                prune(self._spool)
 
     def room(self) -> int:
         """The largest blob that the spool does not hold yet: it lies there until the store has its layer."""

@@ -250,6 +250,8 @@ def test_a_full_filesystem_gets_back_what_was_fetched(tmp_path: Path) -> None:
     pairs = [layer_of(os.urandom(100_000)) for _ in range(3)]
     source = BytesSource(image_of([layer for layer, _ in pairs]), {layer.blob.digest: blob for layer, blob in pairs})
     layers = [layer for layer, _ in pairs]
+    for name in (f"{layers[0].blob.digest.hex}.parts", f"{layers[0].blob.digest.hex}.spans", "another.partial"):
+        (tmp_path / name).write_bytes(b"what an earlier command left")
     with (
         pytest.raises(NoSpaceError),
         FetchedLayers(source, layers, tmp_path, lambda e: None, _no_cancel) as streams,
