@@ -1,6 +1,6 @@
 """Images, dumps and digests against the real mkcomposefs and composefs-info 1.0.8, byte for byte.
 
-BOOTC_COMPOSEFS_TREES sets how many random trees are compared; 200 otherwise.
+BOOTC_COMPOSEFS_TREES sets how many random trees are compared; 2000 otherwise.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tests.composefs_trees import (
 )
 from tests.integration.get_mkcomposefs import command, mkcomposefs, run
 
-TREES = int(os.environ.get("BOOTC_COMPOSEFS_TREES", "200"))
-BATCH = 50
+TREES = int(os.environ.get("BOOTC_COMPOSEFS_TREES", "2000"))
+BATCH = 250
 INLINE = 64
 """bytes of a file that mkcomposefs puts into the image when it reads a directory"""
 

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 ABSENT = b"-"
 
 _NAMED = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t"}
-_MEANINGS = {form: byte for byte, form in _NAMED.items()}
 _SPECIAL = re.compile(rb"[^!-\[\]-~]")
 _SPECIAL_IN_XATTRS = re.compile(rb"[^!-<>-\[\]-~]")
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
 
 
+def _forms(special: re.Pattern[bytes]) -> tuple[bytes, ...]:
+    """How each byte is written."""
+    every = [bytes([number]) for number in range(256)]
+    return tuple(_NAMED.get(byte, b"\\x%02x" % byte[0]) if special.match(byte) else byte for byte in every)
+
+
+_FORMS, _FORMS_IN_XATTRS = _forms(_SPECIAL), _forms(_SPECIAL_IN_XATTRS)
+_MEANINGS = {
+    **{form: byte for byte, form in _NAMED.items()},
+    **{
+        b"\\x" + digits.encode(): bytes.fromhex(digits)
+        for digits in map("".join, product("0123456789abcdefABCDEF", repeat=2))
+    },
+}
+
+
 def escape(value: bytes) -> bytes:
     """A field, which may be empty; what is not graphic ASCII is escaped, and a value that would mean `absent`."""
-    return b"\\x2d" if value == ABSENT else _SPECIAL.sub(_escaped, value)
+    if value == ABSENT:
+        return b"\\x2d"
+    return b"".join([_FORMS[byte] for byte in value]) if _SPECIAL.search(value) else value
 
 
 def escape_xattr(value: bytes) -> bytes:
     """The name or value of an attribute, where `=` means something too."""
-    return _SPECIAL_IN_XATTRS.sub(_escaped, value)
+    return b"".join([_FORMS_IN_XATTRS[byte] for byte in value]) if _SPECIAL_IN_XATTRS.search(value) else value
 
 
 def unescape(text: bytes) -> bytes:
@@ -28,15 +46,8 @@ def unescape(text: bytes) -> bytes:
     return _ESCAPE.sub(_unescaped, text) if b"\\" in text else text
 
 
-def _escaped(found: re.Match[bytes]) -> bytes:
-    byte = found[0]
-    return _NAMED.get(byte) or b"\\x%02x" % byte[0]
-
-
 def _unescaped(found: re.Match[bytes]) -> bytes:
-    escape = found[0]
-    if len(escape) == 4:
-        return bytes([int(escape[2:], 16)])
-    if escape not in _MEANINGS:
-        raise ValueError(f"unknown escape {escape.decode(errors='replace')}")
-    return _MEANINGS[escape]
+    try:
+        return _MEANINGS[found[0]]
+    except KeyError:
+        raise ValueError(f"unknown escape {found[0].decode(errors='replace')}") from None
