@@ -404,7 +404,8 @@ def test_the_registry_s_own_interface_is_asked_instead_of_the_lookaside(
     configure(tmp_path, by_gpg(keys))
     signature = keys.sign("good", payload(registry.digest, f"{registry.name}:os"))
     entries = [{"schemaVersion": 3}, {"schemaVersion": 2, "type": "atomic", "content": text(signature)}]
-    registry.disturb("/v2/$", with_headers(X_Registry_Supports_Signatures="1"), is_forever=True)
+    says = with_headers(X_Registry_Supports_Signatures="1")
+    registry.disturb("/v2/$", answers(503), says, is_forever=True)
     registry.disturb(
         f"/extensions/v2/{REPOSITORY}/signatures/{registry.digest}$",
         lambda request, reply: json_reply(200, {"signatures": entries}),

@@ -17,6 +17,7 @@ from bootc_registry.answer import Answer
 from bootc_registry.challenge import parse_challenges
 from bootc_registry.endpoint import Endpoint
 from bootc_registry.exchange import Http
+from bootc_registry.failures import failure
 from bootc_registry.options import RegistryOptions
 from bootc_registry.realms import RememberedRealms
 from bootc_registry.retry import Interruption, RetryRule, Tries
@@ -186,9 +187,13 @@ class RegistryClient:
     def _ping(self) -> Mapping[str, str]:
         """The headers of the base address: for registries whose other 401s hold no challenge, and for extensions."""
         answer = self._own("GET", "/v2/", {})
-        answer.discard()
-        self._http.done(answer)
-        return answer.headers
+        try:
+            if answer.status == 429 or answer.status >= 500:
+                raise failure(answer, self.source, "registry")
+            answer.discard()
+            return answer.headers
+        finally:
+            self._http.done(answer)
 
     def _show_warning(self, answer: Answer) -> None:
         """Tell the user once what the registry wants to say (distribution specification, warnings)."""
