@@ -236,9 +236,9 @@ class ImageSummary:
 
     @property
     def created(self) -> str | None:
-        """RFC 3339: label `org.opencontainers.image.created`, else the config's `created`; None if it is no date."""
-        text = self.labels.get("org.opencontainers.image.created") or str(self._config.get("created") or "")
-        return text if parse_time(text) else None
+        """RFC 3339: label `org.opencontainers.image.created`, else the config's `created`; None if both are no dates."""
+        texts = self.labels.get("org.opencontainers.image.created", ""), str(self._config.get("created") or "")
+        return next(filter(parse_time, texts), None)
 
     @cached_property
     def diff_ids(self) -> tuple[Digest, ...]:

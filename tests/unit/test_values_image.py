@@ -58,6 +58,12 @@ def test_labels_come_before_the_config() -> None:
     assert (image.version, image.created) == ("1", "2026-01-01T00:00:00Z")
 
 
+@pytest.mark.parametrize("label", ["", "2026-01-01", "2026-01-01 00:00:00", "today"])
+def test_a_label_that_is_no_date_does_not_hide_the_config_s(label: str) -> None:
+    labels = {"org.opencontainers.image.created": label}
+    assert summary({"created": "2025-01-01T00:00:00Z", "config": {"Labels": labels}}).created == "2025-01-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     "config",
     [
