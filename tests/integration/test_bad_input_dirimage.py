@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.integration.dirimage_sysroots import (
 from tests.integration.failing import NEWER, World, error_of, fails, switch
 from tests.integration.scarcity import filled
 from tests.integration.sysroots import copy_mounted, images, make_disk, mounted
+from tests.ostree_images import Tar
 from tests.unit.cli_runs import bootc
 
 pytestmark = pytest.mark.root
@@ -214,6 +216,25 @@ def test_a_disk_that_is_full_at_shutdown(world: World, booted: BootedDirimage) -
     stage(world, again)
     assert again.bootc("internals", "finalize-staged").code == 0
     assert images(booted.root) == ["r2", "r1"]
+
+
+def test_a_merge_that_fails_at_shutdown_is_told_after_the_boot(world: World, booted: BootedDirimage) -> None:
+    """Nobody saw it: the conflict came after staging."""
+    world.layout.add("r3", [*running_layers("r3"), Tar().directory("etc/thing").add("etc/thing/inside").data])
+    assert booted.bootc(*switch(world, "r3")).out.startswith("Queued for next boot: ")
+    booted.execute("sh", "-c", "echo mine > /etc/thing")
+    assert error_of(booted.bootc("internals", "finalize-staged")).startswith("/etc cannot be merged: /etc/thing is ")
+    again = BootedDirimage.boot(booted.root, booted.folder, world.layout.folder)
+    assert again.id == booted.id
+    (failed,) = json.loads(again.bootc("status", "--json").out)["status"]["failedDeployments"]
+    assert failed["kind"] == "finalization"
+    assert failed["reason"].startswith("/etc cannot be merged: /etc/thing is ")
+    assert "/etc cannot be merged: /etc/thing is " in again.bootc("status").out
+    again.execute("rm", "/etc/thing")
+    assert again.bootc(*switch(world, "r3")).out.startswith("Queued for next boot: ")
+    assert again.bootc("internals", "finalize-staged").code == 0
+    assert images(booted.root) == ["r3", "r1"]
+    assert "failedDeployments" not in again.bootc("status", "--json").out
 
 
 def test_a_staged_record_that_is_damaged_at_shutdown(world: World, booted: BootedDirimage) -> None:
