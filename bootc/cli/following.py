@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import evolve
 
 from bootc.deployment import Deployment, Slots
-from bootc.errors import DeploymentError
+from bootc.errors import DeploymentError, ReferenceError
 from bootc.image import ImageReference
 
 _IN_FILES = ("oci", "oci-archive", "docker-archive", "dir")
@@ -20,6 +20,21 @@ def anchored(reference: ImageReference) -> ImageReference:
         return reference
     path, colon, rest = (reference.name, "", "") if reference.transport == "dir" else reference.name.partition(":")
     return evolve(reference, name=f"{Path(path).absolute()}{colon}{rest}")
+
+
+def named(name: str, transport: str, option: str, signature: str | None = None) -> ImageReference:
+    """The reference that an argument and the option for its transport name together.
+
+    Whoever writes a transport into the argument, too, would follow what no registry can have. Raises ReferenceError.
+    """
+    host, slash, _ = name.partition("@")[0].partition("/")
+    before, colon, after = host.partition(":")
+    if transport == "registry" and slash and colon and not after.isdigit() and not host.startswith("["):
+        rest = name.partition(":")[2]
+        plain = before == "docker" and rest.startswith("//")
+        hint = f"write {rest[2:]}" if plain else f"write HOST/PATH:TAG, or use {option} for another transport"
+        raise ReferenceError(name, "not the name of an image in a registry", hint)
+    return anchored(ImageReference.of(name, transport, signature).canonical)
 
 
 def followed(deployments: Sequence[Deployment], tag: str | None = None) -> ImageReference:

@@ -12,7 +12,7 @@ import click
 from attrs import evolve
 
 from bootc import host, platform
-from bootc.cli.following import anchored
+from bootc.cli.following import anchored, named
 from bootc.cli.options import GlobalOptions
 from bootc.cli.parameters import TRANSPORTS, authfile_option
 from bootc.cli.progress import listening
@@ -117,8 +117,8 @@ def _chosen(options: GlobalOptions, values: dict[str, Any]) -> InstallOptions:
     source, target = values.pop("source_imgref"), values.pop("target_imgref")
     transport, keys = values.pop("target_transport"), values.pop("root_ssh_authorized_keys")
     return InstallOptions(
-        source=anchored(ImageReference.parse(source)) if source else None,
-        target=anchored(ImageReference.of(target, transport)) if target else None,
+        source=None if source is None else anchored(ImageReference.parse(source)),
+        target=None if target is None else named(target, transport, "--target-transport"),
         stateroot=values.pop("stateroot"),
         arguments=values.pop("kargs"),
         deleted_arguments=values.pop("karg_deletes"),

@@ -119,6 +119,29 @@ FAILURES = {
         ("switch", "reg.example/\x1b[31mos"),
         "invalid image reference 'reg.example/\\x1b[31mos': contains characters that cannot be part of a name",
     ),
+    "a transport that is written twice": (
+        ("switch", "docker://reg.example/os:1"),
+        "invalid image reference 'docker://reg.example/os:1': not the name of an image in a registry"
+        " (write reg.example/os:1)",
+    ),
+    "a transport in place of its option": (
+        ("install", "to-disk", "--source-imgref", "oci:x", "--target-imgref", "oci:/media/os:1", "/dev/x"),
+        "invalid image reference 'oci:/media/os:1': not the name of an image in a registry"
+        " (write HOST/PATH:TAG, or use --target-transport for another transport)",
+    ),
+    "ostree's spelling": (
+        ("switch", "ostree-unverified-registry:reg.example:5000/os"),
+        "invalid image reference 'ostree-unverified-registry:reg.example:5000/os': not the name of an image in a"
+        " registry (write HOST/PATH:TAG, or use --transport for another transport)",
+    ),
+    "an empty source": (
+        ("install", "to-disk", "--source-imgref", "", "/dev/x"),
+        "invalid image reference '': no transport (write docker://NAME for an image in a registry)",
+    ),
+    "an empty target": (
+        ("install", "to-disk", "--source-imgref", "oci:x", "--target-imgref", "", "/dev/x"),
+        "invalid image reference '': empty name",
+    ),
     "an unknown document version": (("status", "--format-version", "2"), "Unsupported format version: 2"),
     "a sysroot that is not there": (("--sysroot", "/nonexistent", "status"), "/nonexistent: no such directory"),
     "keys that are not there": (

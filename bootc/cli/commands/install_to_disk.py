@@ -16,7 +16,11 @@ from bootc.targets import FILESYSTEMS
 @click.command("to-disk")
 @click.argument("device", type=click.Path(path_type=Path))
 @click.option("--wipe", is_flag=True, help="Overwrite what is on the disk.")
-@click.option("--filesystem", type=click.Choice(FILESYSTEMS), help="Of the root partition; default: the image's.")
+@click.option(
+    "--filesystem",
+    type=click.Choice(FILESYSTEMS),
+    help="Of the root partition; default: that of the install configuration.",
+)
 @click.option(
     "--block-setup",
     type=click.Choice(("direct",)),

@@ -7,10 +7,9 @@ import click
 from bootc.cli import messages, reboot, summary
 from bootc.cli.account import Account
 from bootc.cli.changing import opened, require_running_system
-from bootc.cli.following import anchored
+from bootc.cli.following import named
 from bootc.cli.options import GlobalOptions
 from bootc.cli.parameters import TRANSPORTS, apply_option, downgrade_option, json_option, progress_options, retry_option
-from bootc.image import ImageReference
 
 
 @click.command("switch")
@@ -51,7 +50,7 @@ def command(
     """
     require_running_system(options, apply=apply)
     signature = "containerPolicy" if enforce_container_sigpolicy else None
-    reference = anchored(ImageReference.of(target, transport, signature).canonical)
+    reference = named(target, transport, "--transport", signature)
     account = Account()
     with opened(options, is_quiet=quiet, progress_fd=progress_fd, account=account) as (session, transaction):
         with session.fetcher(reference) as fetcher:
