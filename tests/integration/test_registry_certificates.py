@@ -100,3 +100,12 @@ def test_a_client_s_key_with_a_password_is_an_error_and_nobody_is_asked(
     subprocess.run(command, check=True, capture_output=True)
     with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(ConfigError, match="without a password"):
         pull(fetcher, f"docker://{registry.address}/{REPOSITORY}:os")
+
+
+def test_a_link_that_leads_nowhere_is_no_authority(
+    registry: SuspiciousRegistry, certificates: tuple[Certificate, Certificate], tmp_path: Path
+) -> None:
+    configure(tmp_path, registry.address, *certificates, "etc/containers")
+    (tmp_path / "etc/containers/certs.d" / registry.address / "gone.crt").symlink_to("/no/such/file.pem")
+    with fetching(tmp_path, insecure=()) as fetcher:
+        assert pull(fetcher, f"docker://{registry.address}/{REPOSITORY}:os").layers == (LAYER,)

@@ -39,10 +39,11 @@ def _is_address(authority: str) -> bool:
 
 
 def _load(context: ssl.SSLContext, directory: Path) -> None:
-    for path in sorted(directory.iterdir()):
+    for path in _listed(directory):
         try:
             if path.suffix == ".crt":
-                context.load_verify_locations(path)
+                if path.exists():  # Distributions leave links behind that lead nowhere.
+                    context.load_verify_locations(path)
             elif path.suffix == ".cert":
                 # Without a password, OpenSSL would ask for that of an encrypted key.
                 context.load_cert_chain(path, path.with_suffix(".key"), password="")
@@ -53,3 +54,13 @@ def _load(context: ssl.SSLContext, directory: Path) -> None:
             raise ConfigError(str(path), None, "the other file of the pair is missing", hint) from error
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(str(path), None, "not a certificate (or key without a password) in PEM form") from error
+
+
+def _listed(directory: Path) -> list[Path]:
+    """Nothing for a directory that is somebody else's, as podman has it."""
+    try:
+        return sorted(directory.iterdir())
+    except PermissionError:
+        return []
+    except OSError as error:
+        raise ConfigError(str(directory), None, f"cannot be read: {error.strerror}") from error
