@@ -10,14 +10,14 @@ from attrs import evolve
 from bootc_dirimage import bootc_storage_backends
 from bootc_dirimage.options import DirimageOptions
 
-from bootc.errors import DeploymentError, EtcConflictError, ImageError, StateError, StoreError
+from bootc.errors import DeploymentError, EtcConflictError, ImageError, NoSpaceError, StateError, StoreError
 from bootc.events import Notice
 from bootc.hookspec import Capability
 from bootc.storage import Pinning
 from bootc.updates import Change
 from tests.boot_parts import MIB, fat_volume
 from tests.dirimage_system import Registry, System, os_layers, registry
-from tests.ostree_images import Tar, normal_form
+from tests.ostree_images import MODULES, Tar, normal_form
 
 pytestmark = pytest.mark.root
 
@@ -252,6 +252,19 @@ def test_with_systemd_boot_the_menu_offers_only_what_is_whole(tmp_path: Path) ->
     system.shut_down()
     system.boot()
     assert [entry.version for entry in system.bootloader.read().entries] == ["3", "2"]
+
+
+def test_a_full_esp_is_told_when_staging_and_changes_nothing(tmp_path: Path) -> None:
+    system = System(tmp_path, esp=fat_volume(tmp_path / "esp", 40 * MIB))
+    system.install(registry("1", Tar().add("usr/lib/systemd/boot/efi/systemd-bootx64.efi", data=b"boot")))
+    first = system.boot()
+    with pytest.raises(NoSpaceError, match="in the EFI system partition"):
+        system.upgrade(registry("2", Tar().add(f"{MODULES}/vmlinuz", data=bytes(40 * MIB))))
+    assert system.slots.staged is None
+    assert [entry.deployment for entry in system.bootloader.read().entries] == [first]
+    assert system.names("deployments") == [first]
+    upgraded(system, "3")
+    assert system.versions() == ["3", "1"]
 
 
 @pytest.mark.parametrize(
