@@ -236,7 +236,7 @@ class ImageSummary:
 
     @property
     def created(self) -> str | None:
-        """RFC 3339: label `org.opencontainers.image.created`, else the config's `created`; None if neither is a date."""
+        """RFC 3339: label `org.opencontainers.image.created`, else the config's `created`; None: neither is a date."""
         texts = self.labels.get("org.opencontainers.image.created", ""), str(self._config.get("created") or "")
         return next(filter(parse_time, texts), None)
 
