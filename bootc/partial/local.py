@@ -118,14 +118,16 @@ def local_contents(contents: Contents, store: ImageStore, images: Iterable[Impor
         donors: list[Donor] = []
         left = TABLES_LIMIT
         for image in images:
-            layers = _opened(contents, image, {donor.diff_id for donor in donors}, stack)
-            size = sum(layer.tables_size for layer in layers.values())
-            if not layers or size > left:
-                continue
-            try:
-                tree = stack.enter_context(store.open_tree(image))
-            except (OSError, BootcError):  # It is damaged or gone; the check of the store tells about that.
-                continue
+            with ExitStack() as opening:
+                layers = _opened(contents, image, {donor.diff_id for donor in donors}, opening)
+                size = sum(layer.tables_size for layer in layers.values())
+                if not layers or size > left:
+                    continue
+                try:
+                    tree = opening.enter_context(store.open_tree(image))
+                except (OSError, BootcError):  # It is damaged or gone; the check of the store tells about that.
+                    continue
+                stack.enter_context(opening.pop_all())
             left -= size
             donors += [Donor(diff_id, layer, tree) for diff_id, layer in layers.items()]
         local = LocalContents(donors)
@@ -136,10 +138,13 @@ def local_contents(contents: Contents, store: ImageStore, images: Iterable[Impor
 def _opened(
     contents: Contents, image: ImportedImage, known: Collection[Digest], stack: ExitStack
 ) -> dict[Digest, LayerContents]:
+    """The layers of one image, as far as is needed to see that they are too large together."""
     found: dict[Digest, LayerContents] = {}
+    left = TABLES_LIMIT
     for diff_id in image.diff_ids:
-        layer = None if diff_id in known or diff_id in found else contents.open(diff_id)
+        layer = None if diff_id in known or diff_id in found or left < 0 else contents.open(diff_id)
         if layer:
             stack.callback(layer.close)
             found[diff_id] = layer
+            left -= layer.tables_size
     return found

@@ -78,7 +78,8 @@ class PartialPulls:
         """Remember what a layer holds, after its tar proved right. Failures cost the next update bytes, no more."""
         with suppress(BootcError, OSError, Unusable):
             if isinstance(download, PartialDownload) and download.record is not None:
-                self.contents.write(layer.diff_id, download.record)
+                record, download.record = download.record, None  # It is large, and downloads stay until the end.
+                self.contents.write(layer.diff_id, record)
             elif source.is_local:
                 self._keep_local(source, layer)
             else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from attrs import define, evolve, field
@@ -19,10 +20,11 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import IntegrityError, NoSpaceError, RebuiltLayerError
 from bootc.events import Event, LayerFetched, Notice
 from bootc.fetcher import Readable
-from bootc.image import Descriptor, Digest
+from bootc.image import Descriptor, Digest, Layer
 from bootc.partial import Method, Nothing, PartialPulls, Rule, contents_of, local_contents, predict
-from bootc.state.contents import Contents
+from bootc.state.contents import Contents, ContentsWriter, LayerContents, Place
 from bootc.streams import FetchedLayers
+from tests.blobs import digest_of
 from tests.partial_layers import Chunked, FilesStore, RangesSource, imported, tar_of
 
 ALWAYS = Rule(mode="always", request_time=0.0)
@@ -344,6 +346,32 @@ def test_a_damaged_index_is_as_good_as_none(machine: Machine, pair: tuple[Chunke
         with suppress(RebuiltLayerError):
             assert machine.pull(new, old) == new.tar, attempt
         machine.refused.clear()
+
+
+class _Noting(Contents):
+    """Remembers what was opened, as long as somebody else does."""
+
+    opened: ClassVar[list[weakref.ref[LayerContents]]] = []
+
+    def open(self, diff_id: Digest) -> LayerContents | None:
+        layer = super().open(diff_id)
+        self.opened.extend([weakref.ref(layer)] if layer else [])
+        return layer
+
+
+def test_an_image_with_too_large_an_index_takes_no_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = _Noting(DirectoryVolume(machine.root), PurePosixPath("contents"), lambda: None)
+    writer = ContentsWriter()
+    for number in range(50):
+        writer.add_content(str(number), 0, 1, number.to_bytes(32, "big"))
+    layers = [Layer(blob, blob.digest, blob) for blob in (Descriptor("x", digest_of(bytes(n)), n) for n in range(20))]
+    for layer in layers:
+        contents.write(layer.diff_id, writer)
+    monkeypatch.setattr("bootc.partial.local.TABLES_LIMIT", 3 * 50 * (52 + 8))
+    with local_contents(contents, FilesStore({}), [imported(layers), imported(layers[:3])]) as local:
+        assert [donor.diff_id for donor in local._donors] == [layer.diff_id for layer in layers[:3]]
+        assert [reference() is None for reference in contents.opened] == [True] * 4 + [False] * 3
+        assert [donor.contents.place(bytes(32), 1) for donor in local._donors] == [Place("0", 0)] * 3
 
 
 def test_the_index_is_pruned_with_the_images(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
