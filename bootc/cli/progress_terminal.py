@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from bootc.cli.account import Account
@@ -32,6 +36,31 @@ from bootc.events import (
 )
 from bootc.status.text import printable
 
+NARROW = 64
+"""columns; on fewer there is no room for bars, speeds and times"""
+
+
+class _Rows(Progress):
+    """The phase in a line of its own, cut off where the terminal ends; below it a table of all that has a size."""
+
+    def __init__(self, console: Console) -> None:
+        columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+        wide = [BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+        columns += [DownloadColumn()] if console.width < NARROW else wide
+        self._spinner = SpinnerColumn()
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The lines."""
+        for task in self.tasks:
+            if task.fields.get("is_phase"):
+                line = Table.grid(padding=(0, 1))
+                line.add_column(width=1)
+                line.add_column(no_wrap=True, overflow="ellipsis")
+                line.add_row(self._spinner(task), Text(task.description))
+                yield line
+        yield self.make_tasks_table([task for task in self.tasks if not task.fields.get("is_phase")])
+
 
 class TerminalDisplay:
     """One line for the phase, one for the whole fetch, one for each layer on its way; all vanish at the end.
@@ -41,16 +70,7 @@ class TerminalDisplay:
 
     def __init__(self, account: Account, console: Console | None = None) -> None:
         self._account = account
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True, highlight=False),
-            transient=True,
-        )
+        self._progress = _Rows(console or Console(stderr=True, highlight=False))
         self._phase: TaskID | None = None
         self._whole: TaskID | None = None
         self._plan: FetchPlanned | None = None
@@ -94,7 +114,7 @@ class TerminalDisplay:
         self._progress.start()
         detail = f": {printable(event.detail)}" if event.detail else ""
         self._end_phase()
-        self._phase = self._progress.add_task(LABELS[event.phase] + detail, total=None)
+        self._phase = self._progress.add_task(LABELS[event.phase] + detail, total=None, is_phase=True)
 
     def _end_phase(self) -> None:
         for task in (self._phase, self._whole, *self._layers.values()):

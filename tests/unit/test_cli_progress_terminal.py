@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from bootc.cli.account import Account
@@ -23,9 +24,9 @@ from bootc.events import (
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 
-def drawn(display: TerminalDisplay) -> str:
+def drawn(display: TerminalDisplay, width: int = 100) -> str:
     """What stands on the terminal now."""
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=width)
     with console.capture() as captured:
         console.print(display.renderable())
     return captured.get()
@@ -65,6 +66,22 @@ def test_phases_layers_and_notices() -> None:
     inner.close()
     assert "warning: half full\\x1b[2J" in stream.getvalue()
     assert "Fetched layers: 1.0 MB in 2.0 s (500.0 kB/s); saved: 10.0 kB\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 64, 80])
+def test_a_long_name_on_a_narrow_terminal_hides_no_figures(width: int) -> None:
+    display = TerminalDisplay(Account(), Console(file=io.StringIO(), force_terminal=True, width=width))
+    display(PhaseStarted(Phase.IMPORT, f"docker://{'registry.example/' * 9}os:latest"))
+    phase = drawn(display, width)
+    display(FetchPlanned("sha256:x", 0, 0, 2, 3_000_000))
+    display(LayerProgress(ONE, 500_000, 1_000_000))
+    shown = drawn(display, width).splitlines()
+    display.close()
+    assert len(phase.splitlines()) == 1
+    assert "bytes" not in phase
+    assert len(shown) == 3
+    assert "Importing image: docker://" in shown[0]
+    assert [figure in shown[1] + shown[2] for figure in ("0.5/1.0 MB", "0.5/3.0 MB")] == [True, True]
 
 
 def test_a_command_without_events_draws_nothing() -> None:
