@@ -36,15 +36,16 @@ class Trust:
     ) -> None:
         """Raise DowngradeError for an image that is older than the newest accepted one; only if the guard is on.
 
-        Where nothing was recorded yet, `current` counts, if it follows the same reference. A damaged record is a
-        StateError in any case: it is told before anything changes.
+        `current` counts as well, if it follows the same reference: nothing may have been recorded yet, or a power cut
+        came before. A damaged record is a StateError in any case: it is told before anything changes.
         """
-        newest = self.acceptances.newest(reference) or _running(current, reference)
+        newest = self.acceptances.newest(reference)
         if is_allowed or not self.settings.downgrade_guard:
             return
-        problem = self._problem(image, newest) if newest and newest.digest != image.digest else None
-        if problem:
-            raise DowngradeError(reference.display, problem)
+        for known in (newest, _running(current, reference)):
+            problem = self._problem(image, known) if known and known.digest != image.digest else None
+            if problem:
+                raise DowngradeError(reference.display, problem)
 
     def accept(self, image: Image, reference: ImageReference) -> None:
         """Record an image that is deployed now, whether the guard is on or not: it may be switched on later."""

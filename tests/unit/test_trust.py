@@ -155,6 +155,15 @@ def test_after_a_rollback_what_was_left_is_still_the_newest() -> None:
     assert system.transaction.upgrade(Serving(image(2, JULY)), REFERENCE).change is Change.STAGED
 
 
+def test_the_running_image_counts_where_a_power_cut_came_before_its_record() -> None:
+    system = System(ON)
+    system.upgrade(image(1, MAY))
+    evolve(system, accepted=ToyAcceptances()).upgrade(image(2, JULY))
+    with pytest.raises(DowngradeError, match=JULY):
+        system.upgrade(image(3, JUNE))
+    system.upgrade(image(3, JUNE), allow_downgrade=True)
+
+
 def test_without_a_record_the_running_image_counts() -> None:
     system = System(ON)
     system.upgrade(image(1, JUNE))
