@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,32 @@ def test_an_origin_that_libostree_cannot_read(world: World, root: Path, content:
     run = bootc("--sysroot", str(root), "switch", "--transport", "oci", world.layout.name("v2"))
     assert run.code == 0, run.err
     assert images(root)[0] == "v2"
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda good: b"",
+    "truncated": lambda good: good[:60],
+    "altered": lambda good: good.replace(b"ostree=/ostree/boot.", b"ostree=/ostree/\x1b."),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_boot_entry_that_libostree_cannot_read(world: World, root: Path, damage: Callable[[bytes], bytes]) -> None:
+    """libostree knows deployments by their entries."""
+    switch = ("switch", "--transport", "oci", world.layout.name("v2"))
+    assert bootc("--sysroot", str(root), *switch).code == 0
+    entry = max((root / "boot/loader/entries").iterdir())
+    good = entry.read_bytes()
+    entry.write_bytes(damage(good))
+    for words in (["status"], ["upgrade"], ["rollback"]):
+        assert "(correct the damaged file in boot/loader/entries " in error(root, *words)
+    entry.write_bytes(good)
+    assert images(root) == ["v2", "v1"]
+    entry.unlink()
+    assert images(root) == ["v1"]
+    run = bootc("--sysroot", str(root), *switch)
+    assert run.code == 0, run.err
+    assert images(root) == ["v2", "v1"]
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,24 @@ from pathlib import Path, PurePosixPath
 from bootc.durable import DirectoryVolume
 from bootc.errors import LockedError
 from bootc.machine import Machine
-from bootc_ostree.glib import OSTree, file, translated
+from bootc_ostree.glib import GLib, OSTree, explain, file, translated
 
 REPOSITORY = "ostree/repo"
-_UNREADABLE = "move a damaged ostree/deploy/*/deploy/*.origin away; `bootc switch IMAGE` then says what to follow"
+_BAD_ORIGIN = "move a damaged ostree/deploy/*/deploy/*.origin away; `bootc switch IMAGE` then says what to follow"
+_BAD_ENTRY = (
+    "correct the damaged file in boot/loader/entries (/proc/cmdline has the options of what runs); "
+    "if it is another deployment's, it can be removed, and that one is forgotten"
+)
 
 
 def load(machine: Machine) -> OSTree.Sysroot:
     """The deployments as they are now. Takes no lock and waits for nobody."""
     sysroot = opened(machine)
-    with translated(str(machine.root), _UNREADABLE):
+    try:
         sysroot.load(None)
+    except GLib.Error as error:
+        hint = _BAD_ENTRY if "ostree=" in error.message else _BAD_ORIGIN
+        raise explain(error, str(machine.root), hint) from error
     return sysroot
 
 
