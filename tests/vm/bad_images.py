@@ -27,12 +27,12 @@ class Kind:
     """the kernel is truncated on the disk, when the update is in force"""
 
 
-def make_first(images: Images, tries: int) -> str:
+def make_first(images: Images, tries: int, verity: str = "off") -> str:
     """The image that is installed; all others derive from it. Its digest.
 
-    No file gets fs-verity: the host, which looks at the disk, may have a kernel that cannot read such files.
+    Usually no file gets fs-verity: the host, which looks at the disk, may have a kernel that cannot read such files.
     """
-    settings = f'[bootc]\ntries = {tries}\n[backends.composefs]\nverity = "off"\n'
+    settings = f'[bootc]\ntries = {tries}\n[backends.composefs]\nverity = "{verity}"\n'
     return images.derive("v1", FIRST, "1", {"usr/lib/bootc/config.d/60-test.toml": File(settings.encode())})
 
 

@@ -33,7 +33,7 @@ def test_damage_is_an_error_and_a_damaged_image_falls_back(
     tmp_path: Path, image_layout: Path, registry: RegistryServer
 ) -> None:
     images = Images(image_layout)
-    first = bad_images.make_first(images, tries=1)
+    first = bad_images.make_first(images, tries=1, verity="auto")
     story = Story(tmp_path, image_layout, PARTS, Teller())
     second = tmp_path / "second.img"
     install_inside(story, registry, second)
@@ -50,7 +50,9 @@ def test_damage_is_an_error_and_a_damaged_image_falls_back(
             bad_images.make_good(images)
             registry.push(image_layout, bad_images.GOOD, NAME)
             story.in_guest(machine, "bootc upgrade")
-            erofs = host(machine)["status"]["staged"]["composefs"]["verity"]
+            staged = host(machine)["status"]["staged"]["composefs"]
+            assert staged["missingVerityAllowed"] is False
+            erofs = staged["verity"]
             victim = machine.run(["fsverity", "digest", VICTIM]).out.partition(" ")[0].removeprefix("sha256:")
             machine.poweroff()
             for digest in (erofs, victim):
