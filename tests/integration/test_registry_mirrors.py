@@ -11,6 +11,7 @@ import pytest
 
 from bootc.errors import AuthenticationError, FetchError, NetworkError, NotFoundError, PolicyError
 from bootc.events import Event, Notice
+from bootc.fetcher import Ranges
 from bootc.image import ImageReference
 from bootc.testing.registry import (
     REPOSITORY,
@@ -19,6 +20,8 @@ from bootc.testing.registry import (
     Received,
     answers,
     cut_after,
+    ignores_range,
+    normal,
     redirects,
     with_body,
 )
@@ -165,6 +168,40 @@ def test_a_blob_that_is_cut_goes_on_at_the_next_place(
         assert pull(fetcher, name).layers == (LAYER,)
     (request,) = primary.received
     assert request.headers["range"] == f"bytes={1 << 19}-"
+
+
+def test_a_mirror_that_ceased_to_answer_does_not_cost_time_for_each_blob(
+    primary: FakeRegistry, mirror: FakeRegistry, tmp_path: Path
+) -> None:
+    layers = tuple(bytes([number]) * 1000 for number in range(5))
+    for registry in (primary, mirror):
+        registry.add_image("os", *layers)
+    mirror.disturb("blobs/", normal, answers(503), is_forever=True)
+    name = ImageReference.parse(configure(tmp_path, primary, mirror.address))
+    events: list[Event] = []
+    with fetching(tmp_path, insecure=(), report=events.append) as fetcher:
+        assert pull(fetcher, str(name)).layers == layers
+        assert len([request for request in mirror.received if is_for(request, "blobs")]) == 1 + 2
+        assert len([request for request in primary.received if is_for(request, "blobs")]) == 5
+    (warning,) = warnings(events)
+    assert "503" in warning
+
+
+def test_a_mirror_without_ranges_is_asked_for_whole_blobs_only(
+    primary: FakeRegistry, mirror: FakeRegistry, tmp_path: Path
+) -> None:
+    mirror.disturb("blobs/", ignores_range, is_forever=True)
+    name = ImageReference.parse(configure(tmp_path, primary, mirror.address))
+    with fetching(tmp_path, insecure=()) as fetcher, fetcher.resolve(name, AMD64) as source:
+        assert isinstance(source, Ranges)
+        blob = source.image.layers[0].blob
+        before = len(mirror.received)
+        for start in range(0, 5000, 1000):
+            with source.open_range(blob, start, 1000) as stream:
+                assert stream.read() == LAYER[start : start + 1000]
+        assert (len(mirror.received) - before, len(primary.received)) == (1, 5)
+        assert read(source, blob) == LAYER
+    assert (len(mirror.received) - before, len(primary.received)) == (2, 5)
 
 
 def test_a_blob_that_no_place_has_is_the_last_one_s_error(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from bootc.errors import FetchError, IntegrityError, ProtocolError
 from bootc.image import Descriptor
@@ -15,6 +16,7 @@ from bootc_registry.retry import Interruption
 _CHUNK = 1 << 20
 _NO_RANGES = frozenset({416, 501})
 """answers of servers that could give the whole blob, and no part of it"""
+Failed: TypeAlias = Callable[[RegistryClient, FetchError], None]
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
@@ -123,11 +125,14 @@ class BlobReader:
 class FailoverReader:
     """One pass over a blob that several servers have: where one fails, the next goes on from there.
 
-    What comes together so is checked by the core like any other blob.
+    What comes together so is checked by the core like any other blob. `failed` is told of each server that is left.
     """
 
-    def __init__(self, clients: Sequence[RegistryClient], blob: Descriptor, size: int, start: int = 0) -> None:
+    def __init__(
+        self, clients: Sequence[RegistryClient], blob: Descriptor, size: int, start: int, failed: Failed
+    ) -> None:
         self._clients, self._blob, self._size, self._position = list(clients), blob, size, start
+        self._failed = failed
         self._reader = self._next()
 
     def read(self, size: int = -1, /) -> bytes:
@@ -141,6 +146,7 @@ class FailoverReader:
                 self._reader.close()
                 if not self._clients:
                     raise
+                self._failed(self._client, error)
                 self._client.warn(f"mirror {self._client.endpoint.authority}: {error.problem}")
                 self._reader = self._next()
             else:

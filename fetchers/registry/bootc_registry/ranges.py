@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bootc.errors import ProtocolError
 from bootc.image import Descriptor
 from bootc_registry.answer import Answer
-from bootc_registry.blobs import BlobReader, FailoverReader
+from bootc_registry.blobs import BlobReader, Failed, FailoverReader
 from bootc_registry.client import RegistryClient
 from bootc_registry.failures import failure
 
@@ -43,9 +43,11 @@ class RangeReader(BlobReader):
 class FailoverRangeReader(FailoverReader):
     """The same from several servers: where one fails, the next goes on from there."""
 
-    def __init__(self, clients: Sequence[RegistryClient], blob: Descriptor, size: int, start: int, end: int) -> None:
+    def __init__(
+        self, clients: Sequence[RegistryClient], blob: Descriptor, size: int, start: int, end: int, failed: Failed
+    ) -> None:
         self._whole = size
-        super().__init__(clients, blob, end, start)
+        super().__init__(clients, blob, end, start, failed)
 
     def _next(self) -> BlobReader:
         self._client = self._clients.pop(0)

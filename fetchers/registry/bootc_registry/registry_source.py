@@ -10,7 +10,7 @@ from typing import TypeVar
 from attrs import frozen
 from bootc_containers.names import RegistryName
 
-from bootc.errors import FetchError, PolicyError, ProtocolError, ReferenceError
+from bootc.errors import FetchError, NetworkError, PolicyError, ProtocolError, ReferenceError
 from bootc.fetcher import Ranges, Readable, Source
 from bootc.image import Descriptor, Digest, Image, ImageReference
 from bootc.manifest import ACCEPTED, MANIFEST_LIMIT
@@ -35,24 +35,38 @@ class Place:
 
 
 class RegistrySource(Source, Ranges):
-    """An image whose blobs are fetched one by one. `clients` are asked in turn."""
+    """An image whose blobs are fetched one by one. `clients` are asked in turn; a mirror that does not answer any more,
+    or has no ranges, not again for each of them."""
 
     def __init__(self, clients: Sequence[RegistryClient], image: Image) -> None:
         self._clients, self.image = clients, image
+        self._silent: set[RegistryClient] = set()
+        self._without_ranges: set[RegistryClient] = set()
 
     @contextmanager
     def open_blob(self, blob: Descriptor, start: int = 0) -> Iterator[Readable]:
         """The first request is made by the first `read`."""
         size = _size(blob, self._clients[0].source)
-        with closing(FailoverReader(self._clients, blob, size, start)) as reader:
+        clients = [client for client in self._clients if client not in self._silent]
+        with closing(FailoverReader(clients, blob, size, start, self._note)) as reader:
             yield reader
 
     @contextmanager
     def open_range(self, blob: Descriptor, start: int, size: int) -> Iterator[Readable]:
         """One request; a server that answers with the whole blob does not serve ranges."""
         whole = _size(blob, self._clients[0].source)
-        with closing(FailoverRangeReader(self._clients, blob, whole, start, start + size)) as reader:
+        clients = [client for client in self._clients if client not in self._silent | self._without_ranges]
+        with closing(FailoverRangeReader(clients, blob, whole, start, start + size, self._note_range)) as reader:
             yield reader
+
+    def _note(self, client: RegistryClient, error: FetchError) -> None:
+        if isinstance(error, NetworkError):
+            self._silent.add(client)
+
+    def _note_range(self, client: RegistryClient, error: FetchError) -> None:
+        self._note(client, error)
+        if isinstance(error, ProtocolError):
+            self._without_ranges.add(client)
 
 
 def resolve(
