@@ -393,6 +393,7 @@ def test_a_password_in_the_address_of_a_lookaside_is_in_no_message(
         web.disturb("signature-1", answers(403), is_forever=True)
         with pytest.raises(FetchError, match=f"{web.address} answered 403") as caught:
             verdict(tmp_path, registry)
+        assert "auth.json" not in (caught.value.hint or "")
     with pytest.raises(FetchError, match="refused") as cut:
         verdict(tmp_path, registry, retries=0)
     assert "secret" not in f"{caught.value} {cut.value}"

@@ -90,6 +90,9 @@ INVALID = {
     "flag is a text": "default-docker:\n  use-sigstore-attachments: 'yes'\n",
     "repeated scope": "docker:\n  h.example: {}\n  h.example: {}\n",
     "repeated key": "default-docker:\n  lookaside: a\n  lookaside: b\n",
+    "list as a key": "docker:\n  ? [a]\n  : {}\n",
+    "no time": "a: !!timestamp x",
+    "neither true nor false": "a: !!bool x",
     "number as a scope": "docker:\n  5: {}\n",
 }
 

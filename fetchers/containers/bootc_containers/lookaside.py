@@ -105,7 +105,7 @@ def _parse(data: bytes, source: str) -> object:
     try:
         _refuse_duplicates(yaml.compose(data, Loader=yaml.SafeLoader), source)
         return yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ConfigError(source, None, "not valid YAML") from error
 
 

@@ -23,7 +23,7 @@ from bootc_containers.signatures import (
     parse_stored,
 )
 
-from bootc.errors import ConfigError, ProtocolError, ReferenceError
+from bootc.errors import AuthenticationError, ConfigError, ProtocolError, ReferenceError
 from bootc.image import Descriptor, Digest
 from bootc.manifest import MANIFEST_LIMIT, OCI_MANIFEST, strict_json
 from bootc_registry.addresses import authority, redirected
@@ -98,6 +98,10 @@ class RegistrySignatures:
         if answer.status == 404:
             answer.discard()
             return None
+        if answer.status in (401, 403):
+            problem = f"access denied: {answer.host} answered {answer.status} for a signature"
+            hint = "a lookaside gets no credentials; where there is no signature, it must answer 404"
+            raise AuthenticationError(self.client.source, problem, hint)
         if answer.status != 200:
             raise failure(answer, self.client.source, "signature")
         return answer.read_all(SIGNATURE_LIMIT, self.client.source)
