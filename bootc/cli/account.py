@@ -59,6 +59,13 @@ class Account:
         present = self.plan.bytes_present if self.plan else 0
         return max(present + sum(layer.size for layer in self.layers) - self.fetched, 0)
 
+    def lines(self) -> list[str]:
+        """For people who want to know more: a line for each layer, then what `text` says, then the requests."""
+        text, requests = self.text(), self.requests.total()
+        if text is None:
+            return []
+        return [*map(self._layer_text, self.layers), text, *([f"Requests: {requests}"] if requests else [])]
+
     def text(self) -> str | None:
         """One line for people, once an import ended; None if nothing was fetched."""
         seconds = self.seconds.get(Phase.IMPORT)
@@ -67,6 +74,13 @@ class Account:
         rate = f" ({size_text(int(self.fetched / seconds))}/s)" if seconds > 0 else ""
         saved = f"; saved: {size_text(self.saved)}" if self.saved else ""
         return f"Fetched layers: {size_text(self.fetched)} in {seconds:.1f} s{rate}{saved}"
+
+    def _layer_text(self, layer: LayerFetched) -> str:
+        short, requests = layer.digest.partition(":")[2][:12], self.requests[layer.digest]
+        reused = f"; reused: {size_text(layer.reused)}" if layer.reused else ""
+        asked = f"; requests: {requests}" if requests else ""
+        sizes = f"{size_text(layer.fetched)} of {size_text(layer.size)}"
+        return f"Layer {short}: {sizes} in {layer.seconds:.1f} s{reused}{asked}"
 
 
 def _joined(before: LayerFetched, after: LayerFetched) -> LayerFetched:

@@ -43,6 +43,8 @@ def _explained(error: BaseException) -> tuple[int, str]:
         case OSError() if _is_unwritten(error):
             close_output()
             return 1, f"{UNWRITABLE}: {_text(error)}"
+        case PermissionError() if error.filename:
+            return 1, _text(error)
         case _:
             hint = f"this is a defect of bootc or of a plugin; {DEBUG}=1 shows where, please report that"
             return 1, f"internal error: {type(error).__name__}: {describe(error)} ({hint})"

@@ -108,9 +108,8 @@ class PlainLines:
                 note(LABELS[event.phase] + (f": {event.detail}" if event.detail else ""))
             case PhaseFinished() if self._is_verbose:
                 note(f"{LABELS[event.phase]}: {event.seconds:.1f} s")
-                cost = self._account.text() if event.phase is Phase.IMPORT else None
-                if cost:
-                    note(cost)
+                for line in self._account.lines() if event.phase is Phase.IMPORT else ():
+                    note(line)
             case _:
                 return
 

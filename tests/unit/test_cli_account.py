@@ -91,6 +91,15 @@ def test_without_a_terminal_the_cost_is_told_on_request(is_verbose: bool, capsys
     with listening(is_verbose=is_verbose, account=kept) as report:
         for event in UPDATE:
             report(event)
-    line = "Fetched layers: 2.5 MB in 2.0 s (1.2 MB/s); saved: 570.0 kB"
-    assert (line in capsys.readouterr().err.splitlines()) is is_verbose
+    lines = [
+        "Resolving image",
+        "Resolving image: 0.2 s",
+        "Importing image",
+        "Importing image: 2.0 s",
+        "Layer 111111111111: 400.0 kB of 1.0 MB in 0.5 s; reused: 600.0 kB; requests: 1",
+        "Layer 222222222222: 2.1 MB of 2.0 MB in 1.5 s; requests: 2",
+        "Fetched layers: 2.5 MB in 2.0 s (1.2 MB/s); saved: 570.0 kB",
+        "Requests: 5",
+    ]
+    assert capsys.readouterr().err.splitlines() == (lines if is_verbose else [])
     assert kept.fetched == 2_500_000

@@ -73,6 +73,11 @@ CASES = {
         1,
         f"internal error: KeyError: 'x' ({DEFECT})",
     ),
+    "a file of somebody else": (
+        PermissionError(13, "Permission denied", "/root/.config/containers/registries.conf"),
+        1,
+        "/root/.config/containers/registries.conf: Permission denied",
+    ),
     "a pipe of somebody else": (
         BrokenPipeError(32, "Broken pipe"),
         1,
