@@ -94,7 +94,7 @@ class LayerContents:
         if found is None:
             return None
         start, size = self._frames + found[1], found[2]
-        data = os.pread(self._descriptor, size, start) if start + size <= self._end else b""
+        data = self._read(start, size) if start + size <= self._end else b""
         return data if len(data) == size else None
 
     def close(self) -> None:
@@ -104,16 +104,23 @@ class LayerContents:
     def _path(self, number: int) -> str | None:
         first, width = max(number - 1, 0), 2 if number else 1
         at = self._ends + first * _END.size
-        ends = os.pread(self._descriptor, width * _END.size, at)
+        ends = self._read(at, width * _END.size)
         if at + width * _END.size > self._paths or len(ends) < width * _END.size:
             return None
         start, end = (0 if width == 1 else _END.unpack_from(ends)[0]), _END.unpack_from(ends, len(ends) - _END.size)[0]
         if not start < end <= self._frames - self._paths:
             return None
         try:
-            return os.pread(self._descriptor, end - start, self._paths + start).decode()
+            return self._read(self._paths + start, end - start).decode() or None
         except UnicodeDecodeError:
             return None
+
+    def _read(self, start: int, size: int) -> bytes:
+        """What the file has there; nothing where the disk does not give it."""
+        try:
+            return os.pread(self._descriptor, size, start)
+        except OSError:
+            return b""
 
 
 class _Sorted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -98,6 +99,24 @@ def test_damage_within_gives_other_answers_and_no_errors(contents: Contents) -> 
             assert found is None or isinstance(found.path, str)
             layer.gap(_digest(f"gap {number}")[:16])
         layer.close()
+
+
+def test_a_disk_that_fails_gives_nothing_and_no_errors(contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ContentsWriter()
+    writer.add_content("path", 0, 1, _digest("content"))
+    writer.add_gap(_digest("gap")[:16], b"frame")
+    contents.write(LAYER, writer)
+    layer = contents.open(LAYER)
+    assert layer
+
+    def pread(*arguments: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert layer.place(_digest("content"), 1) is None
+    assert layer.gap(_digest("gap")[:16]) is None
+    layer.close()
+    assert contents.open(LAYER) is None
 
 
 def test_only_what_is_retained_stays(contents: Contents) -> None:
