@@ -37,7 +37,10 @@ def _explained(error: BaseException) -> tuple[int, str]:
             return error.exit_code, describe(error)
         case click.UsageError():
             help = f"see `{error.ctx.command_path} --help`" if error.ctx else "see `bootc --help`"
-            return error.exit_code, f"{error.format_message().rstrip('.')} ({help})"
+            text = error.format_message()
+            if isinstance(error, click.MissingParameter):  # lists what can be chosen in lines
+                text = " ".join(text.split())
+            return error.exit_code, f"{text.rstrip('.')} ({help})"
         case click.ClickException():
             return error.exit_code, error.format_message()
         case OSError() if _is_unwritten(error):

@@ -45,6 +45,10 @@ USAGE = {
     "no command": ((), "Missing command (see `bootc --help`)"),
     "unknown command": (("frobnicate",), "No such command 'frobnicate' (see `bootc --help`)"),
     "missing argument": (("switch",), "Missing argument 'TARGET' (see `bootc switch --help`)"),
+    "missing choice": (
+        ("completion",),
+        "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish (see `bootc completion --help`)",
+    ),
     "check and apply": (
         ("upgrade", "--check", "--apply"),
         "--check cannot be used with --apply (see `bootc upgrade --help`)",
