@@ -141,6 +141,13 @@ def test_an_empty_entry_ends_the_search_in_its_file(tmp_path: Path) -> None:
     assert sources.lookup("h.example/a") == Credentials("docker", "secret")
 
 
+@pytest.mark.parametrize("text", ['{"auths": null, "credHelpers": null}', '{"auths": {"h.example": null}}', "{}"])
+def test_what_is_null_says_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text(text)
+    assert CredentialSources(path).lookup("h.example/a") is None
+
+
 def test_passwords_hold_colons_and_lose_padding(tmp_path: Path) -> None:
     assert _lookup(tmp_path, "h.example/a", {"h.example": _entry("anna", "a:b\0\0")}) == Credentials("anna", "a:b")
 

@@ -186,13 +186,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _table(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    table = document.get(key, {})
+    table = document.get(key)
+    if table is None:  # Programs in Go write an empty table so, too.
+        return {}
     if not isinstance(table, dict):
         raise ConfigError(str(path), key, "must be an object")
     return table
 
 
 def _decode(entry: object, key: str, path: Path) -> Credentials | None:
+    if entry is None:
+        return None
     if not isinstance(entry, dict):
         raise ConfigError(str(path), f"auths.{key}", "must be an object")
     token, auth = entry.get("identitytoken") or None, entry.get("auth") or ""
