@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from bootc.cli.main import COMMANDS
 from bootc.hookspec import Hooks
+from tests.unit.cli_runs import bootc
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("images/*/README.md")])
@@ -34,6 +36,24 @@ def test_examples_are_valid(page: Path) -> None:
             compile(text, str(page), "exec")
         if language == "toml":
             tomllib.loads(text)
+
+
+def test_the_example_of_a_configuration_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    example = tmp_path / "config.toml"
+    example.write_text(text)
+    run = bootc("--config", str(example), "config")
+    assert (run.code, run.err) == (0, "")
+
+
+def test_every_key_of_the_configuration_is_explained() -> None:
+    pages = "".join(page.read_text() for page in PAGES)
+    keys = [item["key"] for item in json.loads(bootc("config", "--json").out)]
+    assert "bootc.backend" in keys
+    accepted = ("install.bootupd.", "install.ostree.")  # explained as a whole
+    explained = {key for key in keys if key.rpartition(".")[2] in pages or key.startswith(accepted)}
+    assert set(keys) - explained == set()
 
 
 def test_commands_in_the_documentation_exist() -> None:
