@@ -187,7 +187,7 @@ def test_a_damaged_blob_is_an_error(tmp_path: Path, damage: str, error: type[Fet
                 read(source, blob)
 
 
-def test_credentials_are_read_from_the_file(tmp_path: Path) -> None:
+def test_credentials_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = build(1)
     layout = write_layout(tmp_path / "oci", image)
     with RegistryServer(tmp_path / "registry", htpasswd=HTPASSWD) as server:
@@ -201,6 +201,12 @@ def test_credentials_are_read_from_the_file(tmp_path: Path) -> None:
             json.dumps({"auths": {server.address: {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}}})
         )
         with fetcher(tmp_path, evolve(anonymous, authfile=str(file))).resolve(reference, PLATFORM) as source:
+            assert read(source, source.image.layers[0].blob) == image.blobs[0]
+        podman = tmp_path / "run/containers/auth.json"
+        podman.parent.mkdir(parents=True)
+        file.rename(podman)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+        with fetcher(tmp_path, evolve(anonymous, podman_credentials=True)).resolve(reference, PLATFORM) as source:
             assert read(source, source.image.layers[0].blob) == image.blobs[0]
 
 

@@ -89,6 +89,16 @@ def test_a_drop_in_that_skopeo_would_follow_against_the_configuration_is_refused
         handover(tmp_path)
 
 
+@pytest.mark.parametrize("home", ["root", "home/anna"])
+def test_so_is_a_drop_in_of_a_person(tmp_path: Path, home: str) -> None:
+    write(tmp_path, f"{home}/.config/containers/registries.conf.d/a.conf", '[[registry]]\nlocation = "h.example/os"\n')
+    write(
+        tmp_path, "etc/containers/registries.conf", MIRRORED.replace('.example"', '.example/os"').replace("/x", "/os")
+    )
+    with pytest.raises(UnsupportedError, match=f"{home}/.config"):
+        Handover.of(OS, Places(tmp_path, {"HOME": str(tmp_path / "home/anna")}, 0), ())
+
+
 def test_what_is_blocked_or_ambiguous_is_refused_before_skopeo_starts(tmp_path: Path) -> None:
     write(tmp_path, "etc/containers/registries.conf", '[[registry]]\nlocation = "h.example"\nblocked = true\n')
     with pytest.raises(PolicyError, match="blocked"):

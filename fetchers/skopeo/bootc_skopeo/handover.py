@@ -113,9 +113,10 @@ def _endpoint(source: PullSource) -> list[str]:
 
 
 def _read_by_skopeo(places: Places) -> list[Path]:
-    """Drop-ins that skopeo of every age reads."""
-    home = Path(places.environment.get("HOME") or "/root") / ".config/containers"
-    directories = (places.root / "etc/containers/registries.conf.d", home / "registries.conf.d")
+    """Drop-ins that skopeo of every age reads. It is told who its user is only if that one's credentials count."""
+    homes = dict.fromkeys((places.root / "root", Path(places.environment.get("HOME") or places.root / "root")))
+    personal = (home / ".config/containers/registries.conf.d" for home in homes)
+    directories = (places.root / "etc/containers/registries.conf.d", *personal)
     return [path for directory in directories for path in sorted(directory.glob("*.conf"))]
 
 

@@ -14,6 +14,8 @@ from bootc.platform import Platform
 from bootc_skopeo.handover import NO_CREDENTIALS, Handover
 from bootc_skopeo.proxy import Patience
 
+_PERSONAL = ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG")
+
 
 @frozen
 class Options:
@@ -49,6 +51,12 @@ class Options:
             return ("--authfile", str(files[0]))
         return () if self.podman_credentials else NO_CREDENTIALS
 
+    @property
+    def personal(self) -> dict[str, str]:
+        """Variables that say where podman and skopeo keep credentials, if those count."""
+        known = self.credential_files.environment if self.podman_credentials else {}
+        return {name: known[name] for name in _PERSONAL if name in known}
+
 
 @frozen
 class Invocation:
@@ -70,7 +78,9 @@ class Invocation:
         platform: tuple[str, ...] = ("--override-os", "linux", "--override-arch", self.platform.architecture)
         if self.platform.variants:
             platform += ("--override-variant", self.platform.variants[0])
-        environment = {"STORAGE_OPTS": f"additionalimagestore={self.options.storage}"} if self.options.storage else {}
+        environment = self.options.personal
+        if self.options.storage:
+            environment["STORAGE_OPTS"] = f"additionalimagestore={self.options.storage}"
         files: tuple[str, ...] = ("--policy", str(self.policy), "--tmpdir", str(temporary))
         told: tuple[str, ...] = self.credentials
         if self.handover:
