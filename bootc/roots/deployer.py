@@ -66,8 +66,12 @@ class RootDeployer(Deployer):
         return (evolve(self._describe(view.staged), is_staged=True, is_locked=view.is_locked), *present)
 
     def etc(self, deployment: DeploymentId) -> Path:
-        path = self._volume.path(self._layout.deployments / deployment / ETC)
+        home = self._layout.deployments / deployment
+        path = self._volume.path(home / ETC)
         if not path.is_dir():
+            if deployment in self._sysroot.state().order:
+                hint = f"restore {home / ETC}, or move {home} away while another deployment runs"
+                raise DeploymentError(f"the /etc of deployment {deployment} is missing", hint)
             raise DeploymentError(f"deployment {deployment} has no /etc before it is made the default")
         return path
 

@@ -93,7 +93,8 @@ COMPOSEFS = Kind(
         "image": Record("composefs/images/*.json", "move it away; the next import of the image writes it again"),
         "repository": Record(
             "composefs/repository.json",
-            "write the algorithm that the names of objects have: 62 digits are sha256, 126 are sha512",
+            'write {{"algorithm": A, "image-format": "1/1", "verity": "auto"}} to it, or "require"; '
+            "A is sha256 if the names of objects have 62 digits, sha512 if 126",
             is_told_by_status=False,
         ),
     },

@@ -91,6 +91,33 @@ def test_a_damaged_record(world: World, kind: Kind, root: Path, record: str, dam
     assert images(root) == ["b1"]
 
 
+@pytest.mark.parametrize(("kind", "record"), RECORDS.values(), ids=RECORDS, indirect=["kind"])
+def test_a_missing_record(world: World, kind: Kind, root: Path, record: str) -> None:
+    of = kind.records[record]
+    path = found(root, of.pattern)
+    name = path.relative_to(root)
+    path.rename(root / "away")
+    if record == "image":
+        assert images(root) == [""]
+        succeed(root, "upgrade")
+        assert images(root)[0] == "b1"
+        return
+    for words in (switch(world, "b2"), *([("status",)] if of.is_told_by_status else ())):
+        assert error(root, *words) == f"{name}: missing ({of.hint.format(folder=name.parent)})"
+    (root / "away").rename(path)
+    assert images(root) == ["b1"]
+
+
+def test_a_missing_etc(world: World, kind: Kind, root: Path) -> None:
+    etc = found(root, f"{kind.backend}/deployments/*/etc")
+    etc.rename(root / "away")
+    line = error(root, *switch(world, "b2"))
+    assert line.startswith(f"the /etc of deployment {etc.parent.name} is missing (restore "), line
+    (root / "away").rename(etc)
+    succeed(root, *switch(world, "b2"))
+    assert images(root) == ["b2", "b1"]
+
+
 PLANS: dict[str, Callable[[Kind], bytes | None]] = {
     "missing": lambda kind: None,
     "empty": lambda kind: b"",

@@ -19,6 +19,11 @@ from bootc_composefs.options import ComposefsOptions
 FORMAT = "1/1"
 """lowest and highest version of the image format that mkcomposefs would be given"""
 
+_HINT = (
+    f'write {{"algorithm": A, "image-format": "{FORMAT}", "verity": "auto"}} to it, or "require"; '
+    "A is sha256 if the names of objects have 62 digits, sha512 if 126"
+)
+
 
 @frozen
 class Decisions:
@@ -50,7 +55,7 @@ class Repository:
         """What is recorded. Raises StateError."""
         found = self._read()
         if found is None:
-            raise StateError(str(REPOSITORY), "missing", "this sysroot was not installed with backend composefs")
+            raise StateError(str(REPOSITORY), "missing", _HINT)
         return found
 
     @property
@@ -82,15 +87,14 @@ class Repository:
             raise VerityUnsupportedError(str(path), f"fs-verity is required, but {reason}", hint)
 
     def _read(self) -> Decisions | None:
-        hint = "write the algorithm that the names of objects have: 62 digits are sha256, 126 are sha512"
-        document = read_record(self._volume, REPOSITORY, hint)
+        document = read_record(self._volume, REPOSITORY, _HINT)
         if document is None:
             return None
-        texts = {key: records.text(document, key, REPOSITORY, hint) for key in ("algorithm", "image-format", "verity")}
+        texts = {key: records.text(document, key, REPOSITORY, _HINT) for key in ("algorithm", "image-format", "verity")}
         if texts["image-format"] != FORMAT:
             newer = "use the version of bootc that wrote it"
             raise StateError(str(REPOSITORY), f"images have format {texts['image-format']}, not {FORMAT}", newer)
         try:
             return Decisions(Algorithm(texts["algorithm"]), texts["verity"] == "require")
         except ValueError as error:
-            raise StateError(str(REPOSITORY), f"damaged: {error}", hint) from error
+            raise StateError(str(REPOSITORY), f"damaged: {error}", _HINT) from error
