@@ -10,6 +10,9 @@ from bootc.errors import NetworkError
 from bootc_registry.retry import Interruption
 
 
+_PLAIN_HINT = "plain http is for registries that are marked as insecure, in registries.conf or by [fetchers.registry]"
+
+
 def connection_failure(error: Exception, host: str, source: str) -> Interruption | NetworkError:
     """What to raise for a request that got no answer. `host` is HOST[:PORT]."""
     from urllib3.util.ssl_match_hostname import CertificateError
@@ -21,6 +24,8 @@ def connection_failure(error: Exception, host: str, source: str) -> Interruption
         return NetworkError(source, f"the certificate of {host} is not trusted: {reason}", hint)
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
         return NetworkError(source, f"there is no host {host}", "check the image's name and the network")
+    if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+        return NetworkError(source, f"{host} does not speak TLS", _PLAIN_HINT)
     interruption = explained(error)
     return Interruption(f"{host}: {interruption.problem}", interruption.hint)
 
@@ -31,7 +36,9 @@ def explained(error: Exception) -> Interruption:
     if isinstance(cause, TimeoutError) or "Timeout" in type(error).__name__:
         return Interruption("no answer in time")
     if isinstance(cause, ssl.SSLError):
-        return Interruption(f"TLS failed: {cause.reason or type(cause).__name__}")
+        # what OpenSSL 3.2 and later say of a server without TLS, and of damage on the way, too
+        hint = _PLAIN_HINT if cause.reason == "RECORD_LAYER_FAILURE" else None
+        return Interruption(f"TLS failed: {cause.reason or type(cause).__name__}", hint)
     if isinstance(cause, HTTPException):
         return Interruption(f"the answer is not valid HTTP, or was cut ({type(cause).__name__})")
     if isinstance(cause, OSError) and cause.strerror:
