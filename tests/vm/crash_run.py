@@ -6,7 +6,8 @@ start would find it. What is found:
 
 * the default of the boot menu is the old or the new system, with kernel and initramfs whole, at barriers without any
   journal being replayed; once it is the new one, no later barrier has the old one;
-* the system that it starts is there, and all our checks find nothing wrong;
+* the system that it starts is there, and all our checks find no damage;
+* what else they find is needed by nothing, and gone after a cleaning;
 * `bootc internals publish`, which every boot begins with, succeeds and brings menu and deployments together.
 """
 
@@ -105,12 +106,14 @@ class Looker:
             for place in filter(None, map(started.value, ROOTS)):
                 assert (sysroot / place.lstrip("/")).exists(), (moment, started)
             found = examine(sysroot)
-            assert (found["findings"], found["staged"]) == ([], []), (moment, found)
+            assert (found["damage"], found["staged"]) == ([], []), (moment, found)
             # Between record and publish the menu still offers the old system, which must be there: publishing follows.
             assert self.recording.digests[self._which(started)] in found["deployments"], (moment, found)
-            publish = [*bootc(), "--sysroot", str(sysroot), "internals", "publish"]
-            done = subprocess.run(publish, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, (moment, done)
+            _run(moment, sysroot, "publish")
+            if found["leftovers"]:
+                _run(moment, sysroot, "cleanup")
+                cleaned = examine(sysroot)
+                assert (cleaned["damage"], cleaned["leftovers"]) == ([], []), (moment, found, cleaned)
             default = self.recording.digests.index(found["deployments"][0])
         assert self._which(self._default(disk)) == default, moment
         assert self._which(started) <= default, (moment, "the menu was ahead of the deployments")
@@ -122,6 +125,13 @@ class Looker:
 
     def _which(self, started: Started) -> int:
         return self.recording.kernels.index((started.kernel, started.initramfs))
+
+
+def _run(moment: Moment, sysroot: Path, command: str) -> None:
+    """`bootc internals COMMAND`, which must succeed."""
+    argv = [*bootc(), "--sysroot", str(sysroot), "internals", command]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (moment, done)
 
 
 def switch(marks: Sequence[int], is_new: Callable[[int], bool]) -> int:

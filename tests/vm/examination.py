@@ -10,7 +10,8 @@ from bootc.session import Selection, Session
 
 
 def main() -> None:
-    """Print a JSON object: `deployments` (image digests in boot order), `staged`, `findings`."""
+    """Print a JSON object: `deployments` (image digests in boot order), `staged`, `damage`, and `leftovers`: what is
+    broken and needed by nothing, as a power cut may leave it."""
     system = Session(Selection(sysroot=Path(sys.argv[1])), report=lambda event: None).reader()
     assert system is not None, "nothing of ours is installed there"
     deployments = system.deployments
@@ -18,7 +19,8 @@ def main() -> None:
     document = {
         "deployments": [str(d.image.digest) for d in deployments if d.image],
         "staged": [str(d.id) for d in deployments if d.is_staged],
-        "findings": [f"{finding.subject}: {finding.message}" for finding in findings],
+        "damage": [f"{f.subject}: {f.message}" for f in findings if f.is_fatal],
+        "leftovers": [f"{f.subject}: {f.message}" for f in findings if not f.is_fatal],
     }
     print(json.dumps(document))
 
