@@ -279,9 +279,9 @@ def test_a_registry_that_wants_credentials(world: World, root: Path, tmp_path: P
         auth.write_text(json.dumps({"auths": {private.address: {"auth": login}}}))
         env = {"REGISTRY_AUTH_FILE": str(auth)}
         line = fails(root.parent, *words, root=root, env=env)
-        assert (
-            normal(line, private.address) == f"REGISTRY/os:latest: REGISTRY refused the credentials from {auth} {hint}"
-        )
+        hint = "(correct them there; see containers-auth.json(5))"
+        said = f"REGISTRY/os:latest: REGISTRY refused the credentials from {auth} {hint}"
+        assert normal(line, private.address) == said
         assert login not in line
 
         auth.write_text(json.dumps({"auths": {private.address: {"auth": login}}})[:-3])

@@ -180,8 +180,10 @@ class Authorizer:
 
     def _refused(self, host: str) -> AuthenticationError:
         credentials = self._credentials()
-        origin = f" from {credentials.origin}" if credentials else ""
-        return AuthenticationError(self._source, f"{host} refused the credentials{origin}", _LOGIN_HINT)
+        if credentials is None:
+            return AuthenticationError(self._source, f"{host} refused the credentials", _LOGIN_HINT)
+        problem = f"{host} refused the credentials from {credentials.origin}"
+        return AuthenticationError(self._source, problem, "correct them there; see containers-auth.json(5)")
 
 
 def _address(realm: Realm, scopes: tuple[str, ...], username: str) -> str:

@@ -9,7 +9,6 @@ from http.client import HTTPException
 from bootc.errors import NetworkError
 from bootc_registry.retry import Interruption
 
-
 _PLAIN_HINT = "plain http is for registries that are marked as insecure, in registries.conf or by [fetchers.registry]"
 
 
