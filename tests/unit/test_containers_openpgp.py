@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from bootc_containers import openpgp
 from bootc_containers.payload import Unacceptable
 
 from bootc import machine
-from bootc.errors import PolicyError
+from bootc.errors import FileSystemError, PolicyError
 
 KEY = b"\x98" + bytes(range(120))
 BODY = base64.encodebytes(KEY).decode()
@@ -46,6 +47,12 @@ def test_without_gpgv_nothing_is_accepted(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(PolicyError, match="cannot be verified on this machine") as caught:
         openpgp.verify(b"\xa3", KEY)
     assert caught.value.hint == "install gpgv"
+
+
+def test_without_a_place_to_work_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/sys")
+    with pytest.raises(FileSystemError, match="/proc/sys/bootc-gpgv-"):
+        openpgp.verify(b"\xa3", KEY)
 
 
 @pytest.mark.parametrize(

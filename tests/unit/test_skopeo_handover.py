@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from bootc_containers.places import Places
+from bootc_skopeo.connection import Connection
 from bootc_skopeo.handover import NO_CREDENTIALS, Handover
+from bootc_skopeo.pool import Pool
 
-from bootc.errors import PolicyError, ReferenceError, UnsupportedError
+from bootc.errors import FileSystemError, PolicyError, ReferenceError, UnsupportedError
 from bootc.image import ImageReference
 
 OS = ImageReference.parse("docker://h.example/os:1")
@@ -64,6 +66,19 @@ def test_where_signatures_are_is_told_only_if_some_are_needed(tmp_path: Path) ->
     sections = {"h.example": {"lookaside": "https://s.example", "use-sigstore-attachments": True}}
     assert json.loads(Path(folder, "all.yaml").read_text()) == {"default-docker": {}, "docker": sections}
     assert "--registries.d" not in handover(tmp_path).write(tmp_path)
+
+
+def test_without_a_place_for_files_skopeo_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "file", "")
+    with pytest.raises(FileSystemError, match=f"{tmp_path}/file"):
+        handover(tmp_path).write(tmp_path / "file")
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/file")
+    with pytest.raises(FileSystemError, match=f"{tmp_path}/file/bootc-skopeo-"):
+        Pool(nowhere)
+
+
+def nowhere(temporary: Path) -> Connection:
+    raise AssertionError(f"a connection in {temporary}")
 
 
 def test_helpers_need_credentials_to_be_allowed_but_nobody_s_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bootc.durable import explain
 from bootc.errors import MissingProgramError, PolicyError, ProgramError
 from bootc.machine import Command, find_program
 from bootc_containers.payload import Unacceptable
@@ -33,18 +34,24 @@ def verify(message: bytes, ring: bytes) -> tuple[str, bytes]:
     """Fingerprint of the primary key that signed, and what was signed.
 
     Raises Unacceptable for anything but one good signature over one document by a key of the ring that is neither
-    expired nor revoked, PolicyError if gpgv is not there.
+    expired nor revoked, PolicyError if gpgv is not there, NoSpaceError or FileSystemError if there is no place to work.
     """
-    with tempfile.TemporaryDirectory(prefix="bootc-gpgv-") as name:
-        folder = Path(name)
-        (folder / "ring").write_bytes(ring)
-        (folder / "message").write_bytes(message)
-        status = _run(folder)
-        fingerprint = _require_good(status)
-        content = folder / "content"
-        if not content.is_file():
-            raise Unacceptable("it holds no payload")
-        return fingerprint, content.read_bytes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bootc-gpgv-") as name:
+            folder = Path(name)
+            (folder / "ring").write_bytes(ring)
+            (folder / "message").write_bytes(message)
+            return _verified(folder)
+    except OSError as error:
+        raise explain(error, str(error.filename or "a temporary directory")) from error
+
+
+def _verified(folder: Path) -> tuple[str, bytes]:
+    fingerprint = _require_good(_run(folder))
+    content = folder / "content"
+    if not content.is_file():
+        raise Unacceptable("it holds no payload")
+    return fingerprint, content.read_bytes()
 
 
 def _run(folder: Path) -> list[list[str]]:

@@ -16,6 +16,7 @@ from bootc_containers.places import Places
 from bootc_containers.registries import PullSource, Registries, is_listed
 from bootc_containers.registries_file import AUTH_FILES
 
+from bootc.durable import explain
 from bootc.errors import UnsupportedError
 from bootc.image import ImageReference
 
@@ -65,12 +66,15 @@ class Handover:
         They appear whole, and are never written again: a skopeo that was started before may be reading them.
         """
         path = folder / f"registries-{hashlib.sha256(self.registries.encode()).hexdigest()[:16]}.conf"
-        with suppress(FileNotFoundError):
-            _appear(path, self.registries)
-            _appear(folder / _NO_ENTRIES, "{}")
-            if self.signatures is not None:
-                (folder / _SIGNATURES).mkdir(exist_ok=True)
-                _appear(folder / _SIGNATURES / "all.yaml", self.signatures)
+        try:
+            with suppress(FileNotFoundError):
+                _appear(path, self.registries)
+                _appear(folder / _NO_ENTRIES, "{}")
+                if self.signatures is not None:
+                    (folder / _SIGNATURES).mkdir(exist_ok=True)
+                    _appear(folder / _SIGNATURES / "all.yaml", self.signatures)
+        except OSError as error:
+            raise explain(error, str(error.filename or folder)) from error
         told = ("--registries.d", str(folder / _SIGNATURES)) if self.signatures is not None else ()
         return ("--registries-conf", str(path), *told)
 

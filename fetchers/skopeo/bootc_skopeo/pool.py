@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from bootc.durable import explain
 from bootc.errors import CancelledError
 from bootc_skopeo.connection import Connection
 
@@ -23,7 +24,10 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: list[Connection] = []
         self._is_closed = False
-        self._temporary = tempfile.TemporaryDirectory(prefix="bootc-skopeo-", dir=_large_temporary())
+        try:
+            self._temporary = tempfile.TemporaryDirectory(prefix="bootc-skopeo-", dir=_large_temporary())
+        except OSError as error:
+            raise explain(error, str(error.filename or "a temporary directory")) from error
 
     def take(self) -> Connection:
         """A connection that is free, or a new one. Raises FetchError."""
