@@ -69,7 +69,9 @@ def _plugin_command(name: str) -> click.Command | None:
     metavar="FILE",
     help="Read this configuration file in place of those of the system.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error which phase begins, and how long it took.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Tell on standard error how long each phase took, and what each layer cost."
+)
 @click.version_option(__version__, "-V", "--version", prog_name="bootc", message="%(prog)s %(version)s")
 @click.pass_context
 def root(
