@@ -197,7 +197,7 @@ class Session:
         state = State.of(machine)
         directory = machine.sysroot.path(state.spool)
         backend = self._open_backend(machine, plugin)
-        present = InstalledContents(state.contents, backend, self._rule())
+        present = InstalledContents(state.contents, backend, self._rule(), directory)
         return Steps(
             context=self._context(machine),
             backend=backend,

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from bootc.durable import DirectoryVolume, explain
@@ -227,16 +227,17 @@ def require_room(spool: Path, required: int) -> None:
 
 def missing(spool: Path, blobs: Collection[Descriptor]) -> int:
     """Bytes of these blobs that the spool does not hold yet."""
-    return sum(max((blob.size or 0) - _held(spool, blob), 0) for blob in blobs)
+    return sum(max((blob.size or 0) - held(spool, blob), 0) for blob in blobs)
 
 
-def _held(spool: Path, blob: Descriptor) -> int:
-    """Bytes on the disk: a file here can have holes."""
-    for name in (blob.digest.hex, f"{blob.digest.hex}.partial"):
-        try:
-            return (spool / name).lstat().st_blocks * 512
-        except OSError:
-            continue
+def held(spool: Path, blob: Descriptor) -> int:
+    """Bytes of a blob that are here, as far as one can tell without reading them."""
+    size = blob.size or 0
+    with suppress(OSError):
+        return min((spool / blob.digest.hex).lstat().st_size, size)
+    with suppress(OSError):
+        found = (spool / f"{blob.digest.hex}.partial").lstat()
+        return min(found.st_blocks * 512, found.st_size, size)  # It can have holes.
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootc.image import ImageReference, ImageSummary
-from bootc.partial import Prediction
+from bootc.partial import Method, Prediction
 from bootc.state import Failure
 from bootc.status import failure_text, layer_difference, size_text
 from bootc.updates import Change, Check, Update
@@ -28,9 +28,10 @@ def check_lines(check: Check) -> list[str]:
 
 
 def _cost_lines(prediction: Prediction) -> list[str]:
-    """As the lines of the layers above them; what parts of layers save is told."""
+    """As the lines of the layers above them; what parts of layers save, or what the spool holds, is told."""
     saved = prediction.size - prediction.fetched
-    parts = f" (in parts; {size_text(saved)} less)" if saved > 0 else ""
+    how = "in parts" if any(layer.method is Method.PARTS for layer in prediction.layers) else "continued"
+    parts = f" ({how}; {size_text(saved)} less)" if saved > 0 else ""
     return [f"{'To be fetched:':<17} {len(prediction.layers):<4}  Size: {size_text(prediction.fetched)}{parts}"]
 
 

@@ -153,10 +153,8 @@ class PartialDownload:
         """Fetch the table and what it shows to be missing; False if the whole blob costs less."""
         around, blob = self._around, self._layer.blob
         size = blob.size or 0
-        table_part = table_span(self._location)
-        if around.local.is_empty or (around.spool / blob.digest.hex).exists():
-            return False
-        if not around.rule.pays(table_part.size, 2, size):
+        table_part, left = table_span(self._location), missing(around.spool, [blob])
+        if around.local.is_empty or not around.rule.pays(table_part.size, 2, left):
             return False
         parts = PartialBlob(around.spool, blob.digest, size)
         self._transfer = Transfer(around.link, blob, size, parts)
@@ -169,19 +167,11 @@ class PartialDownload:
         needed = self._plan.spans
         lacking = [part for span in needed for part in parts.missing(span)]
         fetched = sum(part.size for part in lacking)
-        if not around.rule.pays(fetched, len(lacking), size - self._held()):
+        if not around.rule.pays(fetched, len(lacking), left):
             return False
         require_room(around.spool, fetched)
         self._transfer.fetch(needed)
         return True
-
-    def _held(self) -> int:
-        """Bytes of the whole blob that an earlier run left."""
-        try:
-            found = (self._around.spool / f"{self._layer.blob.digest.hex}.partial").lstat()
-        except OSError:
-            return 0
-        return min(found.st_blocks * 512, found.st_size)
 
     def _rebuilt(self, transfer: Transfer) -> Iterator[bytes]:
         self.record = ContentsWriter()

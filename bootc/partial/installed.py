@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -13,6 +14,7 @@ from bootc.partial.local import LocalContents, local_contents
 from bootc.partial.prediction import Prediction, predict
 from bootc.partial.pulls import PartialPulls
 from bootc.partial.rule import Rule
+from bootc.spool import held
 from bootc.state.contents import Contents
 from bootc.storage import Backend
 
@@ -24,6 +26,8 @@ class InstalledContents:
     contents: Contents
     backend: Backend
     rule: Rule
+    spool: Path
+    """where an earlier command may have left something"""
     refused: set[Digest] = field(factory=set, init=False)
     """see `PartialPulls`: another import of this command does not try these again"""
 
@@ -36,7 +40,9 @@ class InstalledContents:
     def predict(self, source: Source, missing: Sequence[Layer]) -> Prediction:
         """What fetching these layers will cost; see `bootc.partial.predict`."""
         with self._local() as local:
-            return predict(source, missing, local, self.rule)
+            return predict(
+                source, missing, local, self.rule, lambda blob: 0 if source.is_local else held(self.spool, blob)
+            )
 
     def prune(self) -> None:
         """Forget the contents of layers that no deployment has."""

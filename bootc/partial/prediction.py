@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from attrs import frozen
 
 from bootc.errors import FetchError
 from bootc.fetcher import Ranges, Source
-from bootc.image import Digest, Layer
+from bootc.image import Descriptor, Digest, Layer
 from bootc.partial.annotations import locate
 from bootc.partial.entries import Unusable
 from bootc.partial.known import Known
@@ -67,12 +67,23 @@ class Prediction:
         return sum(layer.requests for layer in self.layers)
 
 
-def predict(source: Source, missing: Sequence[Layer], known: Known, rule: Rule) -> Prediction:
-    """What fetching these layers will cost. Reads the tables of contents of those that have one, by range.
+def _nothing_held(blob: Descriptor) -> int:
+    return 0
+
+
+def predict(
+    source: Source,
+    missing: Sequence[Layer],
+    known: Known,
+    rule: Rule,
+    held: Callable[[Descriptor], int] = _nothing_held,
+) -> Prediction:
+    """What fetching these layers will cost. Reads the tables of contents of those that have one, by range. `held` tells
+    how many bytes of a blob an earlier run left.
 
     Never raises for a layer that cannot be fetched in parts, or whose table cannot be read: it will be fetched whole.
     """
-    return Prediction(tuple(_predicted(source, layer, known, rule) for layer in missing))
+    return Prediction(tuple(_predicted(source, layer, known, rule, held) for layer in missing))
 
 
 def contents_of(source: Source, layers: Sequence[Layer]) -> Known:
@@ -118,24 +129,27 @@ def _table(source: Source, layer: Layer) -> Iterator[Table]:
         yield table
 
 
-def _predicted(source: Source, layer: Layer, known: Known, rule: Rule) -> LayerPrediction:
+def _predicted(
+    source: Source, layer: Layer, known: Known, rule: Rule, held: Callable[[Descriptor], int]
+) -> LayerPrediction:
     digest, size = layer.descriptor.digest, layer.expected_size
+    left = max(size - held(layer.blob), 0)
     try:
         location = locate(layer)
         if location is None or source.is_local or known.is_empty:
             raise Unusable("nothing of it can be here")
         table_part = table_span(location)
-        if not rule.pays(table_part.size, 2, size):
+        if not rule.pays(table_part.size, 2, left):
             raise Unusable("it is too small")
         with _table(source, layer) as table:
             needed = plan(table.pieces(), known, rule, location.split).spans
             spans = [_before(part, table_part) for part in needed if part.start < table_part.start]
             fetched = sum(part.size for part in spans)
-            if rule.pays(fetched, len(spans), size):
+            if rule.pays(fetched, len(spans), left):
                 return LayerPrediction(digest, Method.PARTS, size, fetched + table_part.size, len(spans) + 1)
     except (Unusable, FetchError, OSError):  # There may be no room even for the table.
         pass
-    return LayerPrediction(digest, Method.WHOLE, size, size, 1)
+    return LayerPrediction(digest, Method.WHOLE, size, left, 1 if left else 0)
 
 
 def _before(part: Span, table_part: Span) -> Span:

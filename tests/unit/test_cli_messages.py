@@ -141,14 +141,16 @@ def test_check_tells_what_an_upgrade_costs() -> None:
     news = fetched(NEW, None, ("c", 1000), ("e", 3_000_000))
     whole = LayerPrediction(NEW, Method.WHOLE, 3_000_000, 3_000_000, 1)
     parts = LayerPrediction(NEW, Method.PARTS, 3_000_000, 25_000, 4)
+    begun = LayerPrediction(NEW, Method.WHOLE, 3_000_000, 1_000_000, 1)
     told = [
         check_lines(Check(REFERENCE, news, BEFORE, None, Prediction(layers)))[-1]
-        for layers in ((), (whole,), (whole, parts))
+        for layers in ((), (whole,), (whole, parts), (whole, begun))
     ]
     assert told == [
         "To be fetched:    0     Size: 0 bytes",
         "To be fetched:    1     Size: 3.0 MB",
         "To be fetched:    2     Size: 3.0 MB (in parts; 3.0 MB less)",
+        "To be fetched:    2     Size: 4.0 MB (continued; 2.0 MB less)",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import weakref
@@ -16,12 +17,14 @@ from attrs import define, evolve, field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bootc import spool
 from bootc.durable import DirectoryVolume
 from bootc.errors import IntegrityError, NoSpaceError, RebuiltLayerError
 from bootc.events import Event, LayerFetched, Notice
 from bootc.fetcher import Readable
 from bootc.image import Descriptor, Digest, Layer
 from bootc.partial import Method, Nothing, PartialPulls, Rule, contents_of, local_contents, predict
+from bootc.spoolfile import PIECE
 from bootc.state.contents import Contents, ContentsWriter, LayerContents, Place
 from bootc.streams import FetchedLayers
 from tests.blobs import digest_of
@@ -235,6 +238,27 @@ def test_predictions_are_what_is_fetched(machine: Machine, pair: tuple[Chunked, 
     assert [layer.method for layer in prediction.layers] == [Method.PARTS]
     whole = predict(new.source, [new.layer], Nothing(), ALWAYS)
     assert (whole.fetched, whole.requests, whole.layers[0].saved) == (len(new.blob), 1, 0)
+
+
+def test_what_the_spool_holds_is_not_predicted_to_be_fetched(machine: Machine, tmp_path: Path) -> None:
+    """Where most of the whole is here, the rest of it costs less than parts."""
+    files = {f"{number:03}": os.urandom(20_000) for number in range(40)}
+    old = Chunked.of(tar_of(dict(list(files.items())[:20])), tmp_path)
+    new = Chunked.of(tar_of(files), tmp_path)
+    machine.pull(old)
+    known, held = contents_of(old.source, [old.layer]), partial(spool.held, machine.root / "spool")
+    assert predict(new.source, [new.layer], known, ALWAYS, held).layers[0].method is Method.PARTS
+    begun, left = new.blob[:-100_000], 100_000
+    with (machine.root / "spool" / f"{new.layer.blob.digest.hex}.partial").open("wb") as file:
+        file.write(begun)
+        file.seek(-(-len(new.blob) // 4096) * 4096 + len(begun) // PIECE * 64)
+        file.write(len(begun).to_bytes(8, "big") + hashlib.sha256(begun).digest())
+    source = new.source
+    (layer,) = predict(source, [new.layer], known, ALWAYS, held).layers
+    assert (layer.method, layer.requests) == (Method.WHOLE, 1)
+    assert left - 2 * 4096 <= layer.fetched <= left
+    assert machine.pull(new, old, source=source) == new.tar
+    assert source.served == [(new.layer.blob.digest, len(begun))]
 
 
 def test_without_room_for_a_table_the_whole_layer_is_predicted(
