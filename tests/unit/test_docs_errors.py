@@ -12,11 +12,11 @@ from bootc import errors
 from bootc.errors import BootcError
 
 DOCUMENT = Path(__file__).parents[2] / "docs/errors.md"
-IMAGE = "docker://quay.io/os:1"
+IMAGE = "quay.io/os:1"
 
 EXAMPLES: tuple[BootcError, ...] = (
     BootcError("the frobnicator is out of order"),
-    errors.UsageError("--check and --apply exclude each other"),
+    errors.UsageError("--check cannot be used with --apply", "see `bootc upgrade --help`"),
     errors.CancelledError(),
     errors.ConfigError("/etc/bootc/config.toml", "bootc.tries", "must be an integer"),
     errors.PluginError("sbom", "bootc_check_image: ValueError: no SBOM"),
@@ -43,7 +43,7 @@ EXAMPLES: tuple[BootcError, ...] = (
     errors.IntegrityError(IMAGE, "blob has another digest"),
     errors.RebuiltLayerError(IMAGE),
     errors.UnsupportedError(IMAGE, "no image for linux/s390x in this index"),
-    errors.ImageError("quay.io/os:1", "no kernel in usr/lib/modules"),
+    errors.ImageError("docker://quay.io/os:1", "no kernel in usr/lib/modules"),
     errors.LayerError("../x", "leads out of the image"),
     errors.StoreError("ostree", "opening repo: No such file or directory"),
     errors.DeploymentError("No rollback available"),
