@@ -9,6 +9,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from attrs import evolve, frozen
 from bootc_containers import certificates
 from bootc_containers.keys import is_signed
+from bootc_containers.payload import Unacceptable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -380,6 +382,13 @@ def test_what_cannot_be_read_is_no_signature(
     )
     with pytest.raises(PolicyError, match="signature 1: "):
         verdict(tmp_path, registry)
+
+
+def test_very_many_beginnings_of_certificates_take_no_time() -> None:
+    started = time.process_time()
+    with pytest.raises(Unacceptable, match="there are 0"):
+        certificates.load(b"-----BEGIN CERTIFICATE-----\n" * 20_000)
+    assert time.process_time() - started < 5
 
 
 ECDSA_WITH_SHA256 = bytes.fromhex("06082a8648ce3d040302")

@@ -16,6 +16,8 @@ from bootc.errors import (
 
 _LONGEST = 400
 """characters of a message; the beginning of a longer one is cut, because the cause comes last"""
+_LOOKED_AT = 16 << 10
+"""characters that are looked at for that: a server may have said very much"""
 
 _KINDS: tuple[tuple[type[FetchError], str], ...] = (
     (PolicyError, r"rejected by policy|is rejected|signature was required|no policy\.json file"),
@@ -70,6 +72,8 @@ def is_transient(error: FetchError) -> bool:
 
 def one_line(text: str) -> str:
     """A message that is safe on a terminal, without what a URL may carry in secrets."""
+    if len(text) > _LOOKED_AT:
+        text = re.sub(r"^\S*", "…", text[-_LOOKED_AT:])  # half an address would not be known as one
     text = re.sub(r"(https?://)[^\s/\"@]*@", r"\1", text)
     text = re.sub(r"(https?://[^\s?\"]*)\?[^\s\"]*", r"\1?…", text)
     text = "".join(char if char.isprintable() else " " for char in text)
