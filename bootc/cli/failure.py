@@ -47,7 +47,7 @@ def _explained(error: BaseException) -> tuple[int, str]:
             close_output()
             return 1, f"{UNWRITABLE}: {_text(error)}"
         case PermissionError() if error.filename:
-            return 1, _text(error)
+            return 1, describe(error)
         case _:
             hint = f"this is a defect of bootc or of a plugin; {DEBUG}=1 shows where, please report that"
             return 1, f"internal error: {type(error).__name__}: {describe(error)} ({hint})"
@@ -59,12 +59,15 @@ def describe(error: BaseException) -> str:
     Causes that are exceptions of libraries are left out: what they say is for developers, and may hold secrets.
     """
     parts: list[str] = []
-    hint = None
+    hint, is_forbidden = None, False
     for link in _chain(error):
         text = _text(link)
         if not parts or (_is_for_users(link) and not any(_essence(link) in part.casefold() for part in parts)):
             parts.append(text)
         hint = hint or (link.hint if isinstance(link, BootcError) else None)
+        is_forbidden = is_forbidden or isinstance(link, PermissionError)
+    if is_forbidden and os.geteuid():
+        hint = hint or "try it as root"
     return ": ".join((*(part.rstrip(".") for part in parts[:-1]), parts[-1])) + (f" ({hint})" if hint else "")
 
 

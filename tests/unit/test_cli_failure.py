@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import click
@@ -76,7 +77,8 @@ CASES = {
     "a file of somebody else": (
         PermissionError(13, "Permission denied", "/root/.config/containers/registries.conf"),
         1,
-        "/root/.config/containers/registries.conf: Permission denied",
+        "/root/.config/containers/registries.conf: Permission denied"
+        + ("" if os.geteuid() == 0 else " (try it as root)"),
     ),
     "a pipe of somebody else": (
         BrokenPipeError(32, "Broken pipe"),
@@ -92,6 +94,20 @@ def test_one_line_and_an_exit_code(
 ) -> None:
     assert report(error) == code
     assert capsys.readouterr() == ("", f"error: {line}\n")
+
+
+@pytest.mark.parametrize(("user", "hint"), [(0, ""), (1000, " (try it as root)")], ids=["root", "another"])
+def test_who_may_not_read_a_file_is_told_who_may(
+    user: int, hint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    cause = PermissionError(13, "Permission denied", "/x/image.json")
+    report(chained(BootcError("/x/image.json: permission denied"), cause))
+    report(chained(BootcError("no luck", "look there"), cause))
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: /x/image.json: permission denied{hint}",
+        "error: no luck: /x/image.json: Permission denied (look there)",
+    ]
 
 
 def test_a_circle_of_causes_ends(capsys: pytest.CaptureFixture[str]) -> None:
