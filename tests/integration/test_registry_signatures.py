@@ -390,6 +390,11 @@ def test_a_password_in_the_address_of_a_lookaside_is_in_no_message(
         configuration.write_text(f"default-docker:\n  lookaside: {address}/sigs\n")
         web.files[stored(registry)] = keys.sign("good", payload(registry.digest, f"{registry.name}:os"))
         assert "signedBy" in verdict(tmp_path, registry)
+        web.disturb("signature-1", redirects("/moved"))
+        web.files["/moved"] = web.files[stored(registry)]
+        assert "signedBy" in verdict(tmp_path, registry)
+        given = {request.path for request in web.received if "authorization" in request.headers}
+        assert given == {stored(registry), stored(registry, 2)}
         web.disturb("signature-1", answers(403), is_forever=True)
         with pytest.raises(FetchError, match=f"{web.address} answered 403") as caught:
             verdict(tmp_path, registry)

@@ -14,9 +14,9 @@ def authority(address: str) -> str:
 
 
 def redirected(address: str, location: str) -> SplitResult | None:
-    """Where the header Location of an answer from `address` leads; None if that is nowhere."""
+    """Where the header Location of an answer from `address` leads, without its user; None if that is nowhere."""
     try:
-        parts = urlsplit(urljoin(address, location))
+        parts = urlsplit(urljoin(urlsplit(address)._replace(netloc=authority(address)).geturl(), location))
         is_possible = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         return None
