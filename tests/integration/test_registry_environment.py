@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import pytest
 
-from bootc.errors import AuthenticationError, ConfigError, NetworkError
+from bootc.errors import AuthenticationError, ConfigError, NetworkError, ProtocolError
 from bootc.testing.registry import REPOSITORY, Bearer, FakeRegistry
 from tests.integration.registry_fetching import fetching, pull
 from tests.servers import Certificate, make_certificate
@@ -159,7 +159,48 @@ def test_the_login_of_a_proxy_is_not_printed(
         monkeypatch.setenv("HTTPS_PROXY", f"http://anna:secret@{proxy.address}")
     with fetching(tmp_path, insecure=(), retries=0) as fetcher, pytest.raises(NetworkError) as caught:
         pull(fetcher, _name(registry))
+    assert caught.value.problem == f"the proxy for {registry.address}: connection refused"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "asked"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "the proxy for {} wants a login", 1),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "the proxy for {} answered 403", 1),
+        (b"HTTP/1.1 503 \x1b[31mno\r\n\r\n", "the proxy for {} answered 503 (2 tries)", 2),
+    ],
+    ids=["407", "403", "503"],
+)
+def test_a_proxy_that_leads_nowhere_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, problem: str, asked: int
+) -> None:
+    """What cannot pass is not tried again."""
+    heads: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            heads.append(b"".join(iter(self.rfile.readline, b"\r\n")))
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://anna:secret@127.0.0.1:{proxy.server_address[1]}")
+        with fetching(tmp_path, insecure=(), retries=1) as fetcher, pytest.raises(NetworkError) as caught:
+            pull(fetcher, "docker://registry.example/os:1")
+        proxy.shutdown()
+    assert caught.value.problem.startswith(problem.format("registry.example"))
+    assert len(heads) == asked
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "ftp://127.0.0.1:1", "http://anna:secret@[::1"])
+def test_a_proxy_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    with fetching(tmp_path, insecure=()) as fetcher, pytest.raises(ProtocolError) as caught:
+        pull(fetcher, "docker://registry.example/os:1")
+    assert caught.value.problem == "the proxy for registry.example cannot be used"
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
 
 
 def test_netrc_is_not_read(registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

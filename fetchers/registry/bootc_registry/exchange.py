@@ -20,7 +20,7 @@ from bootc_registry.pace import Pace
 from bootc_registry.proxies import proxies_for
 from bootc_registry.retry import Interruption
 from bootc_registry.tls import context_for
-from bootc_registry.troubles import connection_failure
+from bootc_registry.troubles import PROXY_HINT, connection_failure
 from bootc_registry.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ class Http:
                 lambda: self._send(method, url, headers, known, data), lambda late: late.close()
             )
         except ValueError as error:
+            if proxies_for(url).keys() & {urlsplit(url).scheme, "all"}:
+                hint = f"{PROXY_HINT}; socks5:// needs the Python library PySocks"
+                raise ProtocolError(source, f"the proxy for {host} cannot be used", hint) from error
             raise ProtocolError(source, f"{host}: an address or a header that cannot be used") from error
         except (HTTPError, HTTPException, OSError) as error:
             raise connection_failure(error, host, source) from error

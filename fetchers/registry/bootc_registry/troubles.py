@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from http.client import HTTPException
@@ -10,6 +11,10 @@ from bootc.errors import NetworkError
 from bootc_registry.retry import Interruption
 
 _PLAIN_HINT = "plain http is for registries that are marked as insecure, in registries.conf or by [fetchers.registry]"
+
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+"""in the error of the standard library, which has no other sign of a proxy's answer to CONNECT"""
+PROXY_HINT = "the proxy is named by HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, as http://[USER:PASSWORD@]HOST:PORT"
 
 
 def connection_failure(error: Exception, host: str, source: str) -> Interruption | NetworkError:
@@ -25,8 +30,22 @@ def connection_failure(error: Exception, host: str, source: str) -> Interruption
         return NetworkError(source, f"there is no host {host}", "check the image's name and the network")
     if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
         return NetworkError(source, f"{host} does not speak TLS", _PLAIN_HINT)
+    if isinstance(cause, OSError) and (refusal := _TUNNEL.search(str(cause))):
+        return _refused_by_proxy(int(refusal[1]), host, source)
     interruption = explained(error)
+    if type(error).__name__ == "ProxyError":
+        return Interruption(f"the proxy for {host}: {interruption.problem}", PROXY_HINT)
     return Interruption(f"{host}: {interruption.problem}", interruption.hint)
+
+
+def _refused_by_proxy(status: int, host: str, source: str) -> Interruption | NetworkError:
+    if status == 407:
+        return NetworkError(source, f"the proxy for {host} wants a login", PROXY_HINT)
+    if status >= 500:
+        return Interruption(f"the proxy for {host} answered {status}")
+    return NetworkError(
+        source, f"the proxy for {host} answered {status}", "ask who runs it, or add the host to NO_PROXY"
+    )
 
 
 def explained(error: Exception) -> Interruption:
