@@ -38,6 +38,14 @@ def test_examples_are_valid(page: Path) -> None:
             tomllib.loads(text)
 
 
+def test_every_module_has_its_room() -> None:
+    rooms = set(re.findall(r"`(\w+(?:\.py|/))`", (ROOT / "docs/architecture.md").read_text()))
+    modules = {path.name for path in ROOT.glob("bootc/*.py") if not path.name.startswith("_")}
+    packages = {f"{path.parent.name}/" for path in ROOT.glob("bootc/*/__init__.py")}
+    assert (modules | packages) - rooms == set()
+    assert {room for room in rooms if not (ROOT / "bootc" / room).exists() and not (ROOT / room).exists()} == set()
+
+
 def test_the_example_of_a_configuration_is_one(tmp_path: Path) -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
