@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,9 @@ from typing import BinaryIO
 
 from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain, flush
 from bootc.errors import FileSystemError
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""how /proc/self/mountinfo has blanks and backslashes in paths"""
 
 
 class DirectoryVolume(Volume):
@@ -110,6 +115,8 @@ class DirectoryVolume(Volume):
         if not path.parts:
             raise FileSystemError(str(self.root), "not removing the volume itself")
         with self._explained(path):
+            if stat.S_ISDIR(found.st_mode):
+                self._require_no_mounts(path)
             for inner, is_directory in self._bottom_up(path) if stat.S_ISDIR(found.st_mode) else ((path, False),):
                 self._step("rmdir" if is_directory else "unlink", inner)
                 (os.rmdir if is_directory else os.unlink)(self.path(inner))
@@ -155,6 +162,15 @@ class DirectoryVolume(Volume):
                 raise
         else:
             self.path(path).chmod(mode)  # the umask must not decide
+
+    def _require_no_mounts(self, path: PurePosixPath) -> None:
+        """What is mounted below a directory is not removed with it."""
+        top = os.path.realpath(self.path(path)) + "/"
+        with open("/proc/self/mountinfo", encoding=sys.getfilesystemencoding(), errors="surrogateescape") as mounts:
+            for line in mounts:
+                at = _OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])
+                if at.startswith(top):
+                    raise FileSystemError(at, "a filesystem is mounted here, in what is to be removed", "unmount it")
 
     def _bottom_up(self, path: PurePosixPath) -> Iterator[tuple[PurePosixPath, bool]]:
         """Everything below a directory and itself, contents first; not recursive, for a tree may be deep."""

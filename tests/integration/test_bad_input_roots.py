@@ -20,6 +20,7 @@ from tests.integration.failing import NEWER, World, error_of, switch
 from tests.integration.scarcity import ADVICE, crowd, filled, uncrowd
 from tests.integration.sysroots import MIB, copy_mounted, images, install, mounted
 from tests.ostree_images import Tar
+from tests.unit.cli_runs import bootc
 
 pytestmark = pytest.mark.root
 
@@ -116,6 +117,23 @@ def test_a_missing_etc(world: World, kind: Kind, root: Path) -> None:
     (root / "away").rename(etc)
     succeed(root, *switch(world, "b2"))
     assert images(root) == ["b2", "b1"]
+
+
+def test_what_is_mounted_in_an_old_etc_is_not_removed_with_it(world: World, kind: Kind, root: Path) -> None:
+    place = found(root, f"{kind.backend}/deployments/*/etc") / "mounted here"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    old = place.parent.parent
+    try:
+        (place / "precious").write_text("of another filesystem")
+        succeed(root, *switch(world, "b2"))
+        run = bootc(*on(root, *switch(world, "b1")))
+        assert "a filesystem is mounted here, in what is to be removed" in run.err
+        assert [path.name for path in root.rglob("precious")] == ["precious"]
+    finally:
+        subprocess.run(["umount", found(root, f"{kind.backend}/deployments/{old.name}*/etc/mounted here")], check=True)
+    succeed(root, "internals", "cleanup")
+    assert list((root / kind.backend / "deployments").glob(f"{old.name}*")) == []
 
 
 PLANS: dict[str, Callable[[Kind], bytes | None]] = {
