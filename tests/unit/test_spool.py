@@ -19,7 +19,7 @@ from bootc.errors import CancelledError, FileSystemError, IntegrityError
 from bootc.events import Event, LayerFetched
 from bootc.fetcher import Readable
 from bootc.image import Descriptor, Digest, Layer
-from bootc.spoolfile import AHEAD, PIECE
+from bootc.spoolfile import AHEAD, PIECE, SpoolFile
 from tests.blobs import BytesSource, image_of
 
 MIB = 1 << 20
@@ -161,9 +161,9 @@ def test_small_parts_are_gathered_and_none_is_lost_by_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they come through a slow line: each write, and each waking of the reader, costs more than such a part."""
-    blob, writes, append = _descriptor(), list[int](), spool.SpoolFile.append
+    blob, writes, append = _descriptor(), list[int](), SpoolFile.append
 
-    def counted(file: spool.SpoolFile, data: bytes, position: int) -> int:
+    def counted(file: SpoolFile, data: bytes, position: int) -> int:
         writes.append(len(data))
         return append(file, data, position)
 
@@ -171,7 +171,7 @@ def test_small_parts_are_gathered_and_none_is_lost_by_a_failure(
         if given >= MIB + 10_000:
             raise FileSystemError("/", "the line went dead")
 
-    monkeypatch.setattr(spool.SpoolFile, "append", counted)
+    monkeypatch.setattr(SpoolFile, "append", counted)
     source = _source(blob, at=at)
     source.chunk = 700
     with pytest.raises(FileSystemError):
