@@ -11,7 +11,7 @@ from typing import Protocol
 from bootc.cli.account import Account
 from bootc.cli.journal import Journal
 from bootc.cli.progress_json import JsonLines
-from bootc.cli.terminal import has_colour, note
+from bootc.cli.terminal import can_redraw, note
 from bootc.events import Event, Notice, Phase, PhaseFinished, PhaseStarted, Report
 
 LABELS = {
@@ -65,7 +65,7 @@ def listening(
 
 
 def _for_people(is_quiet: bool, is_verbose: bool, account: Account) -> Listener:
-    if not is_quiet and not is_verbose and has_colour(sys.stderr):
+    if not is_quiet and not is_verbose and can_redraw(sys.stderr):
         from bootc.cli.progress_terminal import TerminalDisplay
 
         return TerminalDisplay(account)

@@ -29,8 +29,13 @@ def open_streams() -> None:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Whether the stream is a terminal that wants colours (NO_COLOR, TERM)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    """Whether the stream is a terminal that wants colours (NO_COLOR)."""
+    return can_redraw(stream) and not os.environ.get("NO_COLOR")
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether the stream is a terminal on which lines can be drawn anew (TERM); with or without colours."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def out(text: str) -> None:

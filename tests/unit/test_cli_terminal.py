@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from bootc.cli.terminal import can_redraw, has_colour
+
 
 def on_terminal(*words: str, **env: str) -> str:
     """What a terminal shows; both outputs go to it."""
@@ -32,6 +34,28 @@ def test_errors_begin_red() -> None:
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 def test_no_colour_where_none_is_wanted(env: dict[str, str]) -> None:
     assert on_terminal("status", "--format-version", "2", **env) == "error: Unsupported format version: 2\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"TERM": "xterm", "NO_COLOR": ""}, (True, True)),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, (True, False)),
+        ({"TERM": "dumb", "NO_COLOR": ""}, (False, False)),
+    ],
+    ids=["plain", "NO_COLOR", "dumb"],
+)
+def test_progress_needs_no_colour(
+    env: dict[str, str], expected: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = os.openpty()
+    try:
+        with open(theirs, "w") as stream:
+            assert (can_redraw(stream), has_colour(stream)) == expected
+    finally:
+        os.close(ours)
 
 
 def test_status_is_for_people() -> None:
