@@ -17,6 +17,7 @@ from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
 from bootc.partial import PartialDownload, PartialPulls
+from bootc.partial.parts import discard
 from bootc.spool import CHUNK, Download, missing, prepare, prune
 from bootc.spoolfile import Hash
 from bootc.storage import LayerStreams
@@ -133,10 +134,11 @@ class FetchedLayers(LayerStreams):
             local.require(str(self._source.image.reference))
 
     def _forget_used(self) -> None:
-        """A store that asks for the next layer has the one before it: its blob is needed no more. Where an image has a
-        layer twice, the second is read from the source."""
+        """A store that asks for the next layer has the one before it: its blob is needed no more, nor what an earlier
+        command left of it in parts. Where an image has a layer twice, the second is read from the source."""
         for download in self._used:
             download.forget()
+            discard(self._spool, download.blob.digest)
             self._downloads = {digest: kept for digest, kept in self._downloads.items() if kept is not download}
         self._used.clear()
 

@@ -170,6 +170,16 @@ def test_what_an_earlier_run_left_of_the_whole_goes_with_the_parts(
     assert machine.spool == []
 
 
+def test_what_an_earlier_run_left_of_parts_goes_with_the_whole(machine: Machine, pair: tuple[Chunked, Chunked]) -> None:
+    old, new = pair
+    machine.pull(old)
+    machine.rule = Rule(mode="never")
+    for ending in ("parts", "spans"):
+        (machine.root / "spool" / f"{new.layer.blob.digest.hex}.{ending}").write_bytes(b"0 1000\n")
+    assert machine.pull(new, old) == new.tar
+    assert machine.spool == []
+
+
 def test_a_layer_that_came_in_parts_is_a_source_of_parts_itself(
     machine: Machine, pair: tuple[Chunked, Chunked]
 ) -> None:
