@@ -14,7 +14,7 @@ from attrs import evolve
 from bootc import host, platform
 from bootc.cli.following import anchored, named
 from bootc.cli.options import GlobalOptions
-from bootc.cli.parameters import TRANSPORTS, authfile_option
+from bootc.cli.parameters import TRANSPORTS, authfile_option, kernel_text, stateroot
 from bootc.cli.progress import listening
 from bootc.cli.terminal import out_lines
 from bootc.errors import FileSystemError, UsageError
@@ -42,11 +42,25 @@ _OPTIONS = (
     ),
     click.option("--run-fetch-check", is_flag=True, help="First see whether the image for upgrades can be fetched."),
     authfile_option,
-    click.option("--karg", "kargs", multiple=True, metavar="ARG", help="Add a kernel argument; may be repeated."),
     click.option(
-        "--karg-delete", "karg_deletes", multiple=True, metavar="KEY[=VALUE]", help="Remove kernel arguments first."
+        "--karg",
+        "kargs",
+        type=kernel_text,
+        multiple=True,
+        metavar="ARG",
+        help="Add a kernel argument; may be repeated.",
     ),
-    click.option("--stateroot", metavar="NAME", help="Owner of /var and its deployments.  [default: default]"),
+    click.option(
+        "--karg-delete",
+        "karg_deletes",
+        type=kernel_text,
+        multiple=True,
+        metavar="KEY[=VALUE]",
+        help="Remove kernel arguments first.",
+    ),
+    click.option(
+        "--stateroot", type=stateroot, metavar="NAME", help="Owner of /var and its deployments.  [default: default]"
+    ),
     click.option(
         "--backend",
         "own_backend",

@@ -31,6 +31,20 @@ def size(text: str) -> int:
     return int(found[1]) << _UNITS[found[2]]
 
 
+def kernel_text(text: str) -> str:
+    """What stands on the kernel's command line, and so in a line of a boot entry."""
+    if not text.isprintable():
+        raise click.BadParameter(f"{text!r} has characters that cannot stand in a kernel argument")
+    return text
+
+
+def stateroot(text: str) -> str:
+    """The name of a directory."""
+    if not re.fullmatch(r"\w[\w.+-]{0,127}", text, re.ASCII):
+        raise click.BadParameter(f"{text!r} is no name for a stateroot; use letters, digits and _ . + -")
+    return text
+
+
 def progress_options(function: Function) -> Function:
     """`--quiet` and `--progress-fd`."""
     quiet = click.option("--quiet", is_flag=True, help="Show no progress.")

@@ -94,6 +94,21 @@ USAGE = {
         "Invalid value for '--root-size': '20 elephants' is no size; write a whole number and M, G or T"
         " (see `bootc install to-disk --help`)",
     ),
+    "a kernel argument that is no text": (
+        ("install", "to-disk", "--karg", "\udcff", "/dev/x"),
+        "Invalid value for '--karg': '\\udcff' has characters that cannot stand in a kernel argument"
+        " (see `bootc install to-disk --help`)",
+    ),
+    "a root that is two lines": (
+        ("install", "to-filesystem", "--root-mount-spec", "LABEL=x\ninitrd /y", "/mnt"),
+        "Invalid value for '--root-mount-spec': 'LABEL=x\\ninitrd /y' has characters that cannot stand in a kernel"
+        " argument (see `bootc install to-filesystem --help`)",
+    ),
+    "a stateroot that is a path": (
+        ("install", "to-disk", "--stateroot", "../x", "/dev/x"),
+        "Invalid value for '--stateroot': '../x' is no name for a stateroot; use letters, digits and _ . + -"
+        " (see `bootc install to-disk --help`)",
+    ),
     "sysroot and install": (
         ("--sysroot", "/srv", "install", "to-filesystem", "--source-imgref", "docker://x", "/mnt"),
         "--sysroot is for installed systems (name the target as the argument)",

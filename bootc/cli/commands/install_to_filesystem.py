@@ -8,14 +8,20 @@ import click
 
 from bootc.cli.installing import announce, install_options, prepared
 from bootc.cli.options import GlobalOptions
+from bootc.cli.parameters import kernel_text
 from bootc.installer import FilesystemOptions, InstallOptions, to_filesystem
 from bootc.targets import Replace
 
 
 @click.command("to-filesystem")
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option("--root-mount-spec", metavar="SPEC", help="For root=, e.g. UUID=… or LABEL=…; empty: no such argument.")
-@click.option("--boot-mount-spec", metavar="SPEC", help="For a separate /boot, UUID=…; empty: none.")
+@click.option(
+    "--root-mount-spec",
+    type=kernel_text,
+    metavar="SPEC",
+    help="For root=, e.g. UUID=… or LABEL=…; empty: no such argument.",
+)
+@click.option("--boot-mount-spec", type=kernel_text, metavar="SPEC", help="For a separate /boot, UUID=…; empty: none.")
 @click.option("--replace", type=click.Choice(("wipe", "alongside")), help="What to do with files that are there.")
 @click.option("--acknowledge-destructive", is_flag=True, help="Do not wait before the host's own root is replaced.")
 @click.option("--skip-finalize", is_flag=True, help="Do not trim and freeze the filesystem at the end.")
