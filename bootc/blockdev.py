@@ -87,7 +87,7 @@ def mount_of(path: Path) -> Mount:
     outcome = Command(argv, _FIND, frozenset({0, 1})).run()
     if outcome.code:
         raise FileSystemError(str(path), "not on a mounted filesystem")
-    found = json.loads(outcome.stdout)["filesystems"][0]
+    found = _first_mount(outcome.stdout)
     is_read_only = "ro" in found["options"].split(",")
     return Mount(
         Path(found["target"]),
@@ -229,7 +229,13 @@ def _knows_vfat() -> bool:
 def _mounted_at(node: Path) -> Path | None:
     argv = ("findmnt", "-J", "-o", "TARGET", "-S", str(node))
     outcome = Command(argv, _FIND, frozenset({0, 1})).run()
-    return None if outcome.code else Path(json.loads(outcome.stdout)["filesystems"][0]["target"])
+    return None if outcome.code else Path(_first_mount(outcome.stdout)["target"])
+
+
+def _first_mount(found: bytes) -> dict[str, str]:
+    """What findmnt tells in JSON; names that are not UTF-8 stand in it as they are."""
+    mount: dict[str, str] = json.loads(os.fsdecode(found))["filesystems"][0]
+    return mount
 
 
 def _probe(device: Path, tag: str, offset: int, size: int | None) -> str | None:

@@ -289,3 +289,13 @@ def test_an_esp_that_is_mounted_read_only_is_writable_inside(tmp_path: Path) -> 
         assert blockdev.mount_of(tmp_path).is_read_only
     finally:
         run("umount", tmp_path)
+
+
+def test_a_mount_point_whose_name_is_no_text_is_found(tmp_path: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    place.mkdir()
+    run("mount", "-t", "tmpfs", "tmpfs", place)
+    try:
+        assert blockdev.mount_of(place).target == place
+    finally:
+        run("umount", place)
