@@ -13,6 +13,7 @@ from bootc.errors import BootloaderError
 from bootc.storage import MenuFormat
 
 _NAME = "grub"
+_REWRITE = "`bootc --bootloader none rollback`, and once more, has the backend write its menu anew"
 _NO_LINUX = re.compile(r"\.(0|bin|bs|bss|c32|cbt|com|img)$", re.IGNORECASE)
 _SPECIAL = set("{}|&;<>'")
 _DIGITS = re.compile(r"(\d+)")
@@ -74,14 +75,14 @@ def require_default(found: tuple[Keys, ...], entry: BootEntry, sources: list[Pat
     `sources` are the entry's kernel and initramfs images; `top` is where the paths in `found` begin.
     """
     if not found:
-        raise BootloaderError(_NAME, "GRUB would find no boot entry")
+        raise BootloaderError(_NAME, "GRUB would find no boot entry", _REWRITE)
     first = found[0]
     paths = [top / path.lstrip("/") for path in (first.linux, *first.initrd)]
     if len(paths) != len(sources) or not all(map(_is_same_file, paths, sources)):
-        raise BootloaderError(_NAME, f"GRUB would start {first.linux} by default, not {entry.kernel}")
+        raise BootloaderError(_NAME, f"GRUB would start {first.linux} by default, not {entry.kernel}", _REWRITE)
     if _resolved(first.options, sysroot) != _resolved(str(entry.options), sysroot):
         raise BootloaderError(
-            _NAME, f"GRUB's default would not boot {entry.deployment}: its options are {first.options!r}"
+            _NAME, f"GRUB's default would not boot {entry.deployment}: its options are {first.options!r}", _REWRITE
         )
 
 

@@ -163,8 +163,9 @@ def test_a_link_that_leads_nowhere_is_an_error(sysroot: Sysroot) -> None:
 def test_an_empty_boot_directory_is_an_error(sysroot: Sysroot) -> None:
     sysroot.deploy("a1")
     sysroot.deploy(version=0)
-    with pytest.raises(BootloaderError, match="GRUB would find no boot entry"):
+    with pytest.raises(BootloaderError, match="GRUB would find no boot entry") as failure:
         sysroot.grub.write(sysroot.menu("a1"))
+    assert "has the backend write its menu anew" in (failure.value.hint or "")
 
 
 def test_a_missing_kernel_is_an_error(sysroot: Sysroot) -> None:

@@ -195,6 +195,7 @@ class OstreeDeployer(Deployer, Pinning):
         """Make this the list, in one step. Nothing is deleted here: `clean` does that."""
         options = OSTree.SysrootWriteDeploymentsOpts()
         options.do_postclean = False
+        menu.mend_syslinux(boot_volume(self._machine))
         with thawed_after_death(boot_volume(self._machine).root):
             sysroot.write_deployments_with_options(list(deployments), options, None)
 
@@ -210,6 +211,7 @@ class OstreeDeployer(Deployer, Pinning):
 
     def _finalize_staged(self, id: DeploymentId) -> None:
         """By libostree, which cleans up afterwards: where only that fails, the rest is for `clean`."""
+        menu.mend_syslinux(boot_volume(self._machine))
         try:
             with thawed_after_death(boot_volume(self._machine).root):
                 Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()

@@ -18,6 +18,8 @@ _LOADER = PurePosixPath("loader")
 _SYSLINUX = "syslinux.cfg"
 _SYSLINUX_HEAD = b"TIMEOUT 30\n"
 """tenths of a second; without such a line GRUB starts the default at once and shows no menu. libostree keeps it"""
+_LABEL = re.compile(rb"^(?=LABEL )", re.MULTILINE)
+_KERNEL = re.compile(rb"^\s*KERNEL \S", re.MULTILINE)
 _OLD_NAME = re.compile(r"(ostree-[0-9]+(?:\+[0-9-]+)?)-.+\.conf")
 _OLD_PATH = re.compile(rb"^((?:linux|initrd|devicetree|fdtdir)\s+)/ostree/", re.MULTILINE)
 
@@ -36,6 +38,19 @@ def configure(boot: DirectoryVolume, repo: OSTree.Repo, menu_format: MenuFormat)
         repo.write_config(config)
     if menu_format is MenuFormat.SYSLINUX:
         _prepare_syslinux(boot)
+
+
+def mend_syslinux(boot: DirectoryVolume) -> None:
+    """Leave nothing in syslinux.cfg from which libostree could not go on: it refuses labels without a kernel, and a
+    file that is missing."""
+    if boot.read_link(PurePosixPath("syslinux", _SYSLINUX)) is None:
+        return
+    path = _current(boot) / _SYSLINUX
+    text = boot.read_optional(path)
+    head, *labels = _LABEL.split(_SYSLINUX_HEAD if text is None else text)
+    wanted = head + b"".join(filter(_KERNEL.search, labels))
+    if wanted != text:
+        boot.replace(path, wanted)
 
 
 def normalize(boot: DirectoryVolume) -> None:
