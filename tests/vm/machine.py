@@ -76,8 +76,8 @@ class VirtualMachine:
 
     The disk outlives the machine, which can be started again after it was cut or powered off. The guest sees the host's
     loopback as 10.0.2.2. With `write_log`, every write and flush of the (first) disk is recorded in that file in the
-    format of dm-log-writes; each start records anew. It has one processor: where several are emulated side by side, one may
-    still run what another has just patched in the kernel, which then panics in one boot of some hundreds.
+    format of dm-log-writes; each start records anew. It has one processor: where several are emulated side by side, one
+    may still run what another has just patched in the kernel, which then panics in one boot of some hundreds.
     """
 
     def __init__(
