@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from attrs import evolve
 from bootc_composefs.erofs import make_image
-from bootc_composefs.fsverity import digest_of
+from bootc_composefs.fsverity import Algorithm, digest_of
 from bootc_composefs.tree import Object
 
 from bootc.system.initramfs import ComposefsRoot, MountPlan
@@ -26,23 +26,23 @@ OBJECTS = PurePosixPath("composefs/objects")
 CONTENT = b"the content lies in an object\n" * 9
 
 
-def add(folder: Path, data: bytes) -> Object:
+def add(folder: Path, data: bytes, algorithm: Algorithm) -> Object:
     """Put an object onto the physical root that `run` makes."""
-    found = Object.of(digest_of(data))
+    found = Object.of(digest_of(data, algorithm))
     path = folder / "content" / OBJECTS / os.fsdecode(found.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return found
 
 
-def image_in(folder: Path, *, is_verified: bool = False) -> ComposefsRoot:
+def image_in(folder: Path, *, is_verified: bool = False, algorithm: Algorithm = Algorithm.SHA256) -> ComposefsRoot:
     """An image with a file in itself and one in an object."""
     children = {name: directory() for name in (b"etc", b"var", b"sysroot")}
-    which = external(len(CONTENT), add(folder, CONTENT))
+    which = external(len(CONTENT), add(folder, CONTENT, algorithm))
     root = directory({**children, b"which": which, b"small": inline(b"in the image\n")})
-    erofs = add(folder, make_image(root))
+    erofs = add(folder, make_image(root), algorithm)
     path = OBJECTS / os.fsdecode(erofs.path)
-    return ComposefsRoot(path, OBJECTS, f"sha256-12:{erofs.digest.hex()}", is_verified)
+    return ComposefsRoot(path, OBJECTS, f"{algorithm.value}-12:{erofs.digest.hex()}", is_verified)
 
 
 def writable() -> dict[PurePosixPath, PurePosixPath]:
@@ -75,8 +75,9 @@ def boot(
     return run(folder, words, plan or plan_of(root), look=look, programs=programs)
 
 
-def test_the_root_is_an_overlay_of_the_image_over_the_objects(tmp_path: Path) -> None:
-    result = boot(tmp_path, image_in(tmp_path))
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_the_root_is_an_overlay_of_the_image_over_the_objects(tmp_path: Path, algorithm: Algorithm) -> None:
+    result = boot(tmp_path, image_in(tmp_path, algorithm=algorithm))
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert lines[:5] == [
@@ -163,8 +164,9 @@ def test_an_image_that_is_measured_to_be_another_one_is_refused(tmp_path: Path, 
     assert refusal(tmp_path, image_in(tmp_path, is_verified=True), programs={"fsverity": measure}) == reason
 
 
-def test_objects_without_verity_are_not_read_where_the_image_is_verified(tmp_path: Path) -> None:
-    root = image_in(tmp_path, is_verified=True)
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_objects_without_verity_are_not_read_where_the_image_is_verified(tmp_path: Path, algorithm: Algorithm) -> None:
+    root = image_in(tmp_path, is_verified=True, algorithm=algorithm)
     measure = f"[ $1 = measure ] && echo {root.digest.replace('-12', '')} $2"
     result = boot(tmp_path, root, programs={"fsverity": measure})
     assert result.out.splitlines()[0] == "in the image"
