@@ -59,6 +59,7 @@ crash: setup
 bench: setup
 	$(VENV)/run/bin/python bench/import.py
 	$(VENV)/run/bin/python bench/fetch.py
+	$(VENV)/run/bin/python bench/composefs.py
 
 fuzz: setup
 	$(TOX) run -q -e fuzz -- --seconds $(TIME)

@@ -144,7 +144,7 @@ def switch(marks: Sequence[int], is_new: Callable[[int], bool]) -> int:
 
 
 def look_around_the_switch(looker: Looker) -> list[Moment]:
-    """A dozen moments: halving leads to the switch; the one to boot is right after it."""
+    """A dozen moments: halving leads to the switch. To be booted are those that `look_at_all` names."""
     recording = looker.recording
     end = len(recording.replay.entries)
     before = recording.replay.marks(recording.staging, recording.shutdown)
@@ -155,7 +155,7 @@ def look_around_the_switch(looker: Looker) -> list[Moment]:
     assert looker.is_new(Moment(marks[at]))
     for seed in range(AROUND):
         looker.is_new(Moment(marks[at - 1], seed))
-    return [Moment(marks[at])]
+    return [Moment(before[len(before) // 2]), Moment(marks[at - 1]), Moment(marks[at])]
 
 
 def look_at_all(looker: Looker) -> list[Moment]:

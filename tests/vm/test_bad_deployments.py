@@ -16,7 +16,7 @@ import pytest
 from tests.servers import RegistryServer
 from tests.vm import bad_images
 from tests.vm.bad_images import Kind
-from tests.vm.crash_run import Looker, Recorder, look_around_the_switch
+from tests.vm.crash_run import Looker, Recorder, boot, look_around_the_switch
 from tests.vm.derived import Images
 from tests.vm.disks import Disk
 from tests.vm.machine import MachineError, VirtualMachine
@@ -82,9 +82,12 @@ def test_the_old_system_is_back_after_bad_updates_and_a_good_one_follows(
             machine.poweroff()
     looker = Looker(recorder.finish(images, story.disk), parts, tmp_path)
     with story.teller.step("the power is cut at moments of it"):
-        (moment,) = look_around_the_switch(looker)
+        *old, new = look_around_the_switch(looker)
+    for moment in old:
+        with story.teller.step(f"the disk at {moment} is booted"):
+            boot(looker, moment)
     with story.teller.step("right after it is the default"):
-        succeed(story, looker.disk(moment), images.digest(bad_images.GOOD))
+        succeed(story, looker.disk(new), images.digest(bad_images.GOOD))
 
 
 @dataclass(frozen=True)
