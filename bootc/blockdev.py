@@ -281,6 +281,6 @@ def _names(directory: Path) -> list[str]:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return os.fsdecode(path.read_bytes()).strip()
     except OSError:
         return None

@@ -15,7 +15,7 @@ import gi
 import pytest
 
 from bootc.image import Image, canonical_json
-from tests.integration.main_job import Host, Registry, copy_of, installed_once, two_layers
+from tests.integration.main_job import Host, Registry, copy_of, host_on_disk, installed_once, two_layers
 from tests.integration.sysroots import refs
 from tests.ostree_images import Tar
 
@@ -45,6 +45,15 @@ def host(tmp_path: Path, registry: Registry, installed: Host) -> Iterator[Host]:
     """The same as it was after the installation."""
     with copy_of(installed, tmp_path) as found:
         yield found
+
+
+def test_a_mount_point_may_have_any_name(tmp_path: Path, registry: Registry) -> None:
+    registry.publish("1")
+    with host_on_disk(tmp_path / os.fsdecode(b"\xff"), registry.server.address) as host:
+        host.install(f"docker://{registry.name}")
+        registry.publish("2")
+        assert host.do("upgrade").startswith(f"Deployed: {registry.name}\n")
+        assert host.versions() == ["2", "1"]
 
 
 # ---------------------------------------------------------------- deployments

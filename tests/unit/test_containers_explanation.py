@@ -85,6 +85,14 @@ def test_a_damaged_file_is_told_of_in_its_place(tmp_path: Path) -> None:
     assert "blocked by the configuration" in explain(tmp_path)["Servers"]
 
 
+def test_a_policy_that_does_not_suffice_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "etc/containers/policy.json", {"default": [ACCEPT]})
+    reference = ImageReference.parse("ostree-image-signed:registry:h.example/team/os")
+    found = configuration(tmp_path).explain(reference)["Policy"]
+    assert found.startswith(f"{path}: insecureAcceptAnything (default); refused: ")
+    assert "refusing usage" in found
+
+
 def test_a_password_in_the_address_of_a_lookaside_is_not_shown(tmp_path: Path) -> None:
     write(tmp_path, "etc/containers/registries.d/a.yaml", "default-docker:\n  lookaside: https://u:p@s.example/x@y\n")
     assert explain(tmp_path)["Signatures"] == "https://…@s.example/x@y"

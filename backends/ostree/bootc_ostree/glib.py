@@ -14,7 +14,7 @@ from bootc.errors import BootcError, NoSpaceError, StoreError
 gi.require_version("OSTree", "1.0")
 from gi.repository import Gio, GLib, OSTree  # noqa: E402
 
-__all__ = ["GLib", "Gio", "OSTree", "explain", "is_not_found", "translated"]
+__all__ = ["GLib", "Gio", "OSTree", "check_out", "explain", "is_not_found", "translated"]
 
 _FULL = ("No space left on device", "Disk quota exceeded", "would be exceeded, at least")
 """the last one is ostree's own reserve, `min-free-space-*`"""
@@ -36,6 +36,19 @@ def explain(error: GLib.Error, where: str, hint: str | None = None) -> BootcErro
     if is_full or any(phrase in message for phrase in _FULL):
         return NoSpaceError("ostree objects", where)
     return StoreError(where, message, hint)
+
+
+def check_out(repo: OSTree.Repo, options: OSTree.RepoCheckoutAtOptions, commit: str, root: Path) -> None:
+    """Write a commit's tree to `root`, which is not there yet and has a name in ASCII; its parent may have any name.
+
+    Raises StoreError, NoSpaceError.
+    """
+    parent = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with translated(str(root)):
+            repo.checkout_at(options, parent, root.name, commit, None)
+    finally:
+        os.close(parent)
 
 
 def is_not_found(error: GLib.Error) -> bool:

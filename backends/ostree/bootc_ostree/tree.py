@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from bootc.errors import StoreError
 from bootc.storage import Tree
 from bootc_ostree.dirtree import Directory
-from bootc_ostree.glib import Gio, GLib, OSTree, explain, translated
+from bootc_ostree.glib import Gio, GLib, OSTree, check_out, explain, translated
 from bootc_ostree.objects import ObjectTrees
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _LINKS = 40
 """as many symbolic links as Linux follows in one path (ELOOP)"""
-_AT_FDCWD = -100
 _BUFFER = 1 << 16
 
 
@@ -148,8 +147,7 @@ def _checked_out(repo: OSTree.Repo, commit: str, options: OSTree.RepoCheckoutAtO
     try:
         # not the directory itself: libostree's clean-up of tmp takes one with the time 0 for an old one
         root = holder / "root"
-        with translated(str(root)):
-            repo.checkout_at(options, _AT_FDCWD, str(root), commit, None)
+        check_out(repo, options, commit, root)
         yield root
     finally:
         shutil.rmtree(holder)

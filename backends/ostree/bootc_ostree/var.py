@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from bootc.durable import DirectoryVolume
 from bootc_ostree import merge
 from bootc_ostree.dirtree import EMPTY
-from bootc_ostree.glib import OSTree, translated
+from bootc_ostree.glib import OSTree, check_out
 from bootc_ostree.objects import ObjectTrees, root_of
 
 _DEPLOY = PurePosixPath("ostree/deploy")
@@ -18,7 +18,6 @@ _INITIAL_DIRECTORIES = frozenset({"lib", "log", "tmp"})
 _INITIAL_LINKS = {"lock": "../run/lock", "run": "../run"}
 _LABELLED = ".ostree-selabeled"
 _UPDATED = ".updated"
-_AT_FDCWD = -100
 
 
 def fill(sysroot: DirectoryVolume, repo: OSTree.Repo, commit: str, stateroot: str) -> None:
@@ -32,8 +31,7 @@ def fill(sysroot: DirectoryVolume, repo: OSTree.Repo, commit: str, stateroot: st
     copy = _DEPLOY / stateroot / f"{_TEMPORARY}{secrets.token_hex(6)}"
     options = OSTree.RepoCheckoutAtOptions()
     options.force_copy, options.subpath = True, "/var"
-    with translated(str(sysroot.path(copy))):
-        repo.checkout_at(options, _AT_FDCWD, str(sysroot.path(copy)), commit, None)
+    check_out(repo, options, commit, sysroot.path(copy))
     _add_initial(sysroot, var, copy)
     sysroot.sync()
     sysroot.exchange(var, copy)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
-from bootc.errors import BootcError
+from bootc.errors import BootcError, PolicyError
 from bootc.image import ImageReference
 from bootc_containers.auth import CredentialSources
 from bootc_containers.lookaside import SignatureConfiguration, shown
@@ -41,7 +41,12 @@ class Configuration:
     def _policy(self, reference: ImageReference) -> str:
         policy = Policy.load(self.places.root)
         where, requirements = policy.lookup(reference)
-        return f"{policy.path}: {', '.join(requirement.type for requirement in requirements)} ({where})"
+        text = f"{policy.path}: {', '.join(requirement.type for requirement in requirements)} ({where})"
+        try:
+            policy.applying(reference)
+        except PolicyError as error:
+            return f"{text}; refused: {error.problem}"
+        return text
 
     def _files(self) -> str:
         return ", ".join(map(str, Registries.load(self.places).files)) or "no registries.conf"
