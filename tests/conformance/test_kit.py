@@ -48,9 +48,9 @@ def test_a_child_has_its_own_mounts_and_process_ids() -> None:
         Path("/mnt/inside").touch()
         return os.getpid(), [name for name in os.listdir("/proc") if name.isdigit()]
 
-    before = Path("/proc/self/mountinfo").read_text()
+    before = Path("/proc/self/mountinfo").read_bytes()
     assert in_namespaces(look, 30) == (1, ["1"])
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert Path("/proc/self/mountinfo").read_bytes() == before
     assert not Path("/mnt/inside").exists()
 
 
