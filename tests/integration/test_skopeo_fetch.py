@@ -57,7 +57,8 @@ def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def unmounted(tmp_path: Path) -> Iterator[Path]:
     """A directory below which nothing stays mounted: the overlay driver leaves its root mounted on itself."""
     yield tmp_path
-    mounted = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines())
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    mounted = (line.split()[4] for line in lines)
     for place in sorted((name for name in mounted if name.startswith(f"{tmp_path.resolve()}/")), reverse=True):
         subprocess.run(["umount", place], check=True)
 
