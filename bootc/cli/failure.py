@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from bootc.cli.terminal import STDOUT, UNWRITABLE, close_output, has_colour
+from bootc.cli.terminal import STDOUT, UNWRITABLE, close_output, has_colour, write_error
 from bootc.errors import BootcError, CancelledError
 from bootc.status.text import printable
 
@@ -25,7 +25,7 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     code, line = _explained(error)
     prefix = "\x1b[31merror:\x1b[0m" if has_colour(sys.stderr) else "error:"
-    _write(f"{prefix} {printable(line)}\n")
+    write_error(f"{prefix} {printable(line)}\n")
     return code
 
 
@@ -113,11 +113,3 @@ def _is_reader_gone() -> bool:
         return False
     close_output()
     return True
-
-
-def _write(line: str) -> None:
-    try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    except OSError:
-        return

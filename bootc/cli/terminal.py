@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TextIO
 
 from bootc.errors import BootcError
@@ -60,15 +59,22 @@ def write(text: str) -> None:
         raise BootcError(UNWRITABLE) from error
 
 
-def close_output() -> None:
-    """Nothing more is written to standard output: what its buffer still holds would fail again at the end."""
+def close_output(number: int = STDOUT) -> None:
+    """Nothing more is written there: what the stream's buffer still holds would fail again at the end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, STDOUT)
+    os.dup2(nowhere, number)
     os.close(nowhere)
 
 
 def note(text: str) -> None:
-    """A line for the user that is no result. Where it cannot be written, nothing is to be stopped for it."""
-    with suppress(OSError):
-        sys.stderr.write(f"{printable(text)}\n")
+    """A line for the user that is no result."""
+    write_error(f"{printable(text)}\n")
+
+
+def write_error(text: str) -> None:
+    """To standard error, to the letter. Where it cannot be written, nothing is to be stopped for it."""
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        close_output(STDERR)

@@ -145,7 +145,8 @@ def test_what_nobody_can_be_told_stops_no_update(target: Path, layout: Layout, t
     install(layout, target)
     layout.publish("2.0")
     words = (sys.executable, "-m", "bootc", "--verbose", "--sysroot", str(target), "upgrade")
-    done = subprocess.run(["sh", "-c", f'exec "$@" {told}', "sh", *words], capture_output=True, text=True, timeout=60)
+    command, buffered = ["sh", "-c", f'exec "$@" {told}', "sh", *words], {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=buffered)
     assert (done.returncode, done.stdout.startswith("Deployed: ")) == (0, True)
     assert versions(target) == ["2.0", "1.0"]
 
