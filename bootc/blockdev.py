@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,24 @@ class Mount:
     device: str
     """major:minor"""
     uuid: str | None
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """What is mounted."""
+        found = self.uuid or (filesystem_uuid(Path(self.source)) if self.source.startswith("/dev/") else None)
+        return Filesystem(self.type, found)
+
+    @property
+    def disks(self) -> tuple[Path, ...]:
+        """The whole disks (devices or image files) below; several for LVM or RAID over them."""
+        node = _node(self)
+        return tuple(dict.fromkeys(_disks_below(node))) if node else ()
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether something lies between the filesystem and its disk: LVM, RAID, encryption."""
+        node = _node(self)
+        return node is not None and bool(_names(node / "slaves"))
 
 
 @frozen
@@ -100,13 +118,6 @@ def mount_of(path: Path) -> Mount:
     )
 
 
-def filesystem(path: Path) -> Filesystem:
-    """Type and UUID of the filesystem that a path lies on."""
-    mount = mount_of(path)
-    uuid = mount.uuid or (filesystem_uuid(Path(mount.source)) if mount.source.startswith("/dev/") else None)
-    return Filesystem(mount.type, uuid)
-
-
 def filesystem_uuid(device: Path, offset: int = 0, size: int | None = None) -> str | None:
     """The UUID of the filesystem in a device or file, read from the medium itself (blkid -p)."""
     return _probe(device, "UUID", offset, size)
@@ -115,18 +126,6 @@ def filesystem_uuid(device: Path, offset: int = 0, size: int | None = None) -> s
 def filesystem_type(device: Path) -> str | None:
     """The type of the filesystem in a device or file; None if there is none."""
     return _probe(device, "TYPE", 0, None)
-
-
-def disks(root: Path) -> tuple[Path, ...]:
-    """The whole disks (devices or image files) below a mounted directory; several for LVM or RAID over them."""
-    node = _node(mount_of(root))
-    return tuple(dict.fromkeys(_disks_below(node))) if node else ()
-
-
-def is_mapped(root: Path) -> bool:
-    """Whether something lies between the filesystem and its disk: LVM, RAID, encryption."""
-    node = _node(mount_of(root))
-    return node is not None and bool(_names(node / "slaves"))
 
 
 def read_table(disk: Path) -> PartitionTable | None:
@@ -149,9 +148,8 @@ def partition_node(disk: Path, number: int) -> Path | None:
     return None
 
 
-def find_esp(root: Path) -> EspLocation | None:
-    """The EFI system partition on the disk that holds `root`; the first one, where several disks have one."""
-    tables = (read_table(disk) for disk in disks(root))
+def find_esp(tables: Iterable[PartitionTable | None]) -> EspLocation | None:
+    """The EFI system partition on the disks with these tables; the first one, where several have one."""
     for table in tables:
         partition = table.find(ESP_TYPE, _DOS_ESP_TYPE) if table else None
         if table and partition:

@@ -102,7 +102,8 @@ def to_disk(session: Session, target: Path, options: InstallOptions, disk: DiskO
         with prepare(
             target, filesystem=filesystem, is_file=disk.is_file, wipe=disk.wipe, root_size=disk.root_size
         ) as prepared:
-            return _install(plan, prepared.root, tuple(prepared.kernel_arguments), None, prepared)
+            ways = _firmware(blockdev.read_table(prepared.disk), prepared.esp)
+            return _install(plan, prepared.root, tuple(prepared.kernel_arguments), None, ways, prepared)
 
 
 def to_filesystem(session: Session, root: Path, options: InstallOptions, target: FilesystemOptions) -> Installed:
@@ -120,9 +121,11 @@ def to_filesystem(session: Session, root: Path, options: InstallOptions, target:
         targets.require_backend(root, mount.type, plan.backend.name, plan.backend.filesystems)
         arguments = _root_arguments(root, mount, target.root_spec)
         boot_spec = _boot_spec(root, target.boot_spec)
-        _require_pair(plan, blockdev.filesystem(root / "boot" if boot_spec else root), _firmware(root, None))
+        tables = [blockdev.read_table(disk) for disk in mount.disks]
+        ways = _firmware(tables[0] if tables else None, blockdev.find_esp(tables))
+        _require_pair(plan, (blockdev.mount_of(root / "boot") if boot_spec else mount).filesystem, ways)
         with _cleared(root, target.replace):
-            installed = _install(plan, root, (*arguments, *_boot_arguments(boot_spec)), boot_spec, None)
+            installed = _install(plan, root, (*arguments, *_boot_arguments(boot_spec)), boot_spec, ways, None)
     if not target.skip_finalize and target.replace is not Replace.ALONGSIDE:
         for mounted in (root, *((root / "boot",) if boot_spec else ())):
             finish(mounted)
@@ -162,7 +165,12 @@ def _require_pair(plan: _Plan, filesystem: Filesystem, ways: frozenset[Firmware]
 
 
 def _install(
-    plan: _Plan, root: Path, root_arguments: tuple[str, ...], boot_spec: str | None, prepared: PreparedDisk | None
+    plan: _Plan,
+    root: Path,
+    root_arguments: tuple[str, ...],
+    boot_spec: str | None,
+    ways: frozenset[Firmware],
+    prepared: PreparedDisk | None,
 ) -> Installed:
     settings, options = plan.session.config.install, plan.options
     request = InstallRequest(
@@ -175,7 +183,6 @@ def _install(
         root_ssh_keys=options.root_ssh_keys,
         stateroot=options.stateroot or settings.stateroot or "default",
     )
-    ways = _firmware(root, prepared)
     with plan.session.installer(root, plan.backend, plan.bootloader, ways, prepared) as transaction:
         install(transaction, plan.source, request)
         plan.session.record_installation(transaction, plan.backend.name, plan.bootloader, request.stateroot)
@@ -183,12 +190,9 @@ def _install(
     return Installed(str(image.reference), str(image.digest), plan.bootloader, plan.target)
 
 
-def _firmware(root: Path, prepared: PreparedDisk | None) -> frozenset[Firmware]:
-    """Every way of starting that the disk has room for."""
-    disks = (prepared.disk,) if prepared else blockdev.disks(root)
-    table = blockdev.read_table(disks[0]) if disks else None
-    has_esp = bool(prepared.esp if prepared else blockdev.find_esp(root))
-    found = {Firmware.UEFI} if has_esp else set()
+def _firmware(table: blockdev.PartitionTable | None, esp: blockdev.EspLocation | None) -> frozenset[Firmware]:
+    """Every way of starting that the first disk has room for."""
+    found = {Firmware.UEFI} if esp else set()
     if table and table.find(BIOS_BOOT_TYPE):
         found.add(Firmware.BIOS)
     return frozenset(found)
@@ -210,7 +214,7 @@ def _boot_spec(root: Path, spec: str | None) -> str | None:
     boot = root / "boot"
     if not os.path.ismount(boot):
         return None
-    found = blockdev.filesystem(boot)
+    found = blockdev.mount_of(boot).filesystem
     if found.uuid is None:
         raise TargetError(str(boot), "/boot is not specified via UUID= (this is currently required)")
     return f"UUID={found.uuid}"

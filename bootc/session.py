@@ -265,15 +265,19 @@ class Session:
 
     def _with_disk(self, machine: Machine, stack: ExitStack, prepared: PreparedDisk | None = None) -> Machine:
         """The machine with its filesystem, its disk and its ESP, where it has one."""
-        disks = (prepared.disk,) if prepared else blockdev.disks(machine.root)
-        location = prepared.esp if prepared else blockdev.find_esp(machine.root)
+        disk: Path | None
+        if prepared:
+            filesystem, disk, location = prepared.filesystem, prepared.disk, prepared.esp
+        else:
+            mount = blockdev.mount_of(machine.root)
+            filesystem, disk = mount.filesystem, next(iter(mount.disks), None)
+            location = blockdev.find_esp(map(blockdev.read_table, mount.disks))
         esp = stack.enter_context(blockdev.open_esp(location)) if location else None
-        filesystem = prepared.filesystem if prepared else blockdev.filesystem(machine.root)
         boot = machine.root / "boot"
         return evolve(
             machine,
             filesystem=filesystem,
-            boot_filesystem=blockdev.filesystem(boot) if os.path.ismount(boot) else None,
-            disk=disks[0] if disks else None,
+            boot_filesystem=blockdev.mount_of(boot).filesystem if os.path.ismount(boot) else None,
+            disk=disk,
             esp=esp,
         )

@@ -158,8 +158,8 @@ class Steps:
         for notice in bootable.check_image(image, self.platform):
             self.context.report(notice)
         self.narrow()
-        self.context.report(_plan(image, self.missing(image)))
         found = store.find(image)
+        self.context.report(_plan(image, () if found else store.missing(image)))
         if found:
             return found
         with self.phase(Phase.IMPORT, str(image.reference)):

@@ -44,10 +44,10 @@ class Grub(Bootloader, BootCounting):
 
     def check(self, tree: Tree) -> None:
         support.require(NAME, self._machine.firmware, self._filesystem)
-        boot = boot_root(self._machine)
-        if blockdev.is_mapped(boot):
+        mount = blockdev.mount_of(boot_root(self._machine))
+        if mount.is_mapped:
             raise UnsupportedPairError(NAME, "/boot is on LVM, RAID or an encrypted device", "use a plain partition")
-        if blockdev.mount_of(boot).directory != "/":
+        if mount.directory != "/":
             raise UnsupportedPairError(NAME, "/boot is on a btrfs subvolume", "use the top of a filesystem")
         if self._filesystem is None or self._filesystem.uuid is None:
             raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")

@@ -8,5 +8,17 @@ the volume's root and never leave it by their spelling; the directories between 
 from bootc.durable.directory import DirectoryVolume
 from bootc.durable.fixed import release, release_tree
 from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain, flush
+from bootc.durable.writeback import Writeback
 
-__all__ = ["TEMPORARY", "DirectoryVolume", "Observer", "Step", "Volume", "explain", "flush", "release", "release_tree"]
+__all__ = [
+    "TEMPORARY",
+    "DirectoryVolume",
+    "Observer",
+    "Step",
+    "Volume",
+    "Writeback",
+    "explain",
+    "flush",
+    "release",
+    "release_tree",
+]

@@ -74,12 +74,12 @@ MUTANTS = [
         "os.fchmod(target, entry.mode & 0o1777)",
     ),
     Mutant(
-        "names are copies instead of hard links",
+        "further names of a file are left out",
         "S3.4",
         OSTREE,
-        "bootc_ostree.filter",
-        "self._first[path] = self._first.get(target, target)",
-        "self._first[path] = target",
+        "bootc_ostree.importer",
+        "parent.files[entry.name] = _linked(nodes, entry)",
+        "_linked(nodes, entry)",
     ),
     Mutant(
         "what is staged stands on the disk",

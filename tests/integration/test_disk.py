@@ -32,6 +32,10 @@ def run(*argv: str | Path) -> str:
     return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True).stdout.strip()
 
 
+def find_esp(root: Path) -> EspLocation | None:
+    return blockdev.find_esp(map(blockdev.read_table, blockdev.mount_of(root).disks))
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """An empty image file."""
@@ -60,12 +64,12 @@ def test_an_image_file_becomes_a_disk_that_linux_and_grub_read(filesystem: str, 
     root = tmp_path / "mounted"
     with disk.prepare(image, filesystem=filesystem, is_file=True, mount_at=root) as prepared:
         assert os.path.ismount(root)
-        assert blockdev.filesystem(root) == prepared.filesystem
+        assert blockdev.mount_of(root).filesystem == prepared.filesystem
         assert prepared.filesystem.type == filesystem
         assert prepared.kernel_arguments.items == (f"root=UUID={prepared.filesystem.uuid}", "rw")
-        assert blockdev.disks(root) == (image,)
-        assert blockdev.find_esp(root) == prepared.esp
-        assert not blockdev.is_mapped(root)
+        assert blockdev.mount_of(root).disks == (image,)
+        assert find_esp(root) == prepared.esp
+        assert not blockdev.mount_of(root).is_mapped
         assert (root / "boot/efi").is_dir()
         (root / "boot/loader.1").mkdir()
         (root / "boot/loader").symlink_to("loader.1")
@@ -139,10 +143,10 @@ def test_a_block_device_is_used_by_its_partition_nodes(filesystem: str, device: 
     with disk.prepare(device, filesystem=filesystem, mount_at=tmp_path / "m") as prepared:
         node = blockdev.partition_node(device, 3)
         assert blockdev.mount_of(tmp_path / "m").source == str(node)
-        assert blockdev.disks(tmp_path / "m") == (device,)
+        assert blockdev.mount_of(tmp_path / "m").disks == (device,)
         assert prepared.esp is not None
         assert prepared.esp == EspLocation(Path(f"{device}p2"), 0, 512 * MIB, prepared.esp.uuid)
-        assert blockdev.find_esp(tmp_path / "m") == prepared.esp
+        assert find_esp(tmp_path / "m") == prepared.esp
     assert not os.path.ismount(tmp_path / "m")
 
 
@@ -257,9 +261,9 @@ def test_a_read_only_device_is_refused(image: Path) -> None:
 def test_places_without_a_disk_have_none(tmp_path: Path) -> None:
     run("mount", "-t", "tmpfs", "tmpfs", tmp_path)
     try:
-        assert blockdev.disks(tmp_path) == ()
-        assert blockdev.find_esp(tmp_path) is None
-        assert blockdev.filesystem(tmp_path).type == "tmpfs"
+        assert blockdev.mount_of(tmp_path).disks == ()
+        assert find_esp(tmp_path) is None
+        assert blockdev.mount_of(tmp_path).filesystem.type == "tmpfs"
     finally:
         run("umount", tmp_path)
 
@@ -269,7 +273,7 @@ def test_a_filesystem_without_a_partition_table_has_no_esp(image: Path, tmp_path
     (tmp_path / "m").mkdir()
     run("mount", "-o", "loop", image, tmp_path / "m")
     try:
-        assert blockdev.find_esp(tmp_path / "m") is None
+        assert find_esp(tmp_path / "m") is None
     finally:
         run("umount", tmp_path / "m")
 

@@ -21,7 +21,7 @@ from bootc_ostree.glib import GLib, OSTree, file
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.store import OstreeStore
 
-from bootc.errors import CancelledError, IntegrityError, LayerError, NoSpaceError, StoreError
+from bootc.errors import CancelledError, IntegrityError, LayerError, NoSpaceError
 from bootc.events import Event, LayerImported
 from bootc.image import Digest, ImageReference, ImportedImage, Layer
 from tests.integration.ostree_sysroots import new_sysroot
@@ -287,10 +287,11 @@ def test_a_layer_that_ends_too_early_is_refused(store: OstreeStore) -> None:
         assert store.missing(image) == image.layers
 
 
-def test_a_conflict_that_only_libostree_sees_is_an_error_of_the_store(store: OstreeStore) -> None:
-    layers = [base_layer().add("usr/etc", data=b"a file where the image's /etc must go").data]
-    with pytest.raises(StoreError):
-        store.import_image(make_image(layers), Streams(layers))
+def test_a_file_where_the_directory_etc_must_go_is_refused(store: OstreeStore) -> None:
+    data = b"a file where the image's /etc must go"
+    for layer in (base_layer().add("usr/etc", data=data), Tar().add("usr/etc", data=data).add("etc/x")):
+        with pytest.raises(LayerError, match="usr/etc: is a directory and something else in one layer"):
+            store.import_image(make_image([layer.data]), Streams([layer.data]))
 
 
 def test_cancelling_stops_an_import_and_leaves_what_is_finished(sysroot: Path) -> None:

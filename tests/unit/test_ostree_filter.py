@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import pytest
 from bootc_ostree.filter import LayerFilter
@@ -11,17 +10,6 @@ from bootc_ostree.filter import LayerFilter
 from bootc.errors import LayerError
 from bootc.layers import Entry, EntryKind, read_layer
 from tests.ostree_images import Tar
-
-
-class Bytes:
-    """Content from memory."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self._data = data
-
-    def copy_to(self, write: Callable[[memoryview], object], /) -> int:
-        write(memoryview(self._data))
-        return len(self._data)
 
 
 def entry(path: str, kind: EntryKind = EntryKind.FILE, **fields: object) -> Entry:
@@ -34,10 +22,8 @@ def filtered(tar: Tar, rules: LayerFilter) -> dict[str, tuple[EntryKind, int, by
     found = {}
     for source, content in read_layer(io.BytesIO(tar.data)):
         for kept, body in rules.rewrite(source, content):
-            buffer = io.BytesIO()
-            if kept.kind is EntryKind.FILE:
-                body.copy_to(buffer.write)
-            found[kept.path.decode()] = (kept.kind, kept.mode, kept.target, buffer.getvalue())
+            data = body.read(kept.size) if kept.kind is EntryKind.FILE else b""
+            found[kept.path.decode()] = (kept.kind, kept.mode, kept.target, data)
     return found
 
 
@@ -86,11 +72,11 @@ def test_hard_links_move_with_their_targets() -> None:
     }
 
 
-def test_a_hard_link_to_a_hard_link_leads_to_the_file() -> None:
+def test_a_hard_link_leads_to_where_its_target_lies_in_the_commit() -> None:
     tar = Tar().add("etc/a", data=b"1").hardlink("usr/b", "etc/a").hardlink("usr/c", "usr/b").hardlink("opt/d", "usr/c")
     found = filtered(tar, LayerFilter())
     links = {path: value[2] for path, value in found.items() if value[0] is HARDLINK}
-    assert links == dict.fromkeys(("usr/b", "usr/c", "opt/d"), b"usr/etc/a")
+    assert links == {"usr/b": b"usr/etc/a", "usr/c": b"usr/b", "opt/d": b"usr/c"}
 
 
 def test_a_hard_link_to_what_is_dropped_is_refused() -> None:
@@ -108,15 +94,15 @@ def test_only_three_directories_can_be_had_where_the_root_is_read_only() -> None
 @pytest.mark.parametrize("kind", [EntryKind.CHARACTER, EntryKind.BLOCK, EntryKind.FIFO])
 def test_what_ostree_cannot_store_is_refused_by_name(kind: EntryKind) -> None:
     with pytest.raises(LayerError, match="usr/dev/null: ostree cannot store device nodes and fifos"):
-        list(LayerFilter().rewrite(entry("usr/dev/null", kind), Bytes()))
-    assert list(LayerFilter().rewrite(entry("dev/null", kind), Bytes())) == []
+        list(LayerFilter().rewrite(entry("usr/dev/null", kind), io.BytesIO()))
+    assert list(LayerFilter().rewrite(entry("dev/null", kind), io.BytesIO())) == []
 
 
 @pytest.mark.parametrize("fields", [{"path": b"usr/\xff"}, {"kind": EntryKind.SYMLINK, "target": b"\xff"}])
 def test_names_must_be_utf8(fields: dict[str, object]) -> None:
     values: dict[str, object] = {"path": b"usr/a", "kind": FILE, "mode": 0, "uid": 0, "gid": 0, "mtime": 0, **fields}
     with pytest.raises(LayerError, match="UTF-8"):
-        list(LayerFilter().rewrite(Entry(**values), Bytes()))  # type: ignore[arg-type]
+        list(LayerFilter().rewrite(Entry(**values), io.BytesIO()))  # type: ignore[arg-type]
 
 
 def test_a_file_that_a_build_changed_through_the_repository_takes_its_real_name() -> None:
@@ -146,7 +132,7 @@ def test_labels_come_from_the_policy_only() -> None:
     kept = [
         dict(found.xattrs)
         for path in ("etc/a", "usr/b")
-        for found, _ in rules.rewrite(entry(path, xattrs=given), Bytes())
+        for found, _ in rules.rewrite(entry(path, xattrs=given), io.BytesIO())
     ]
     assert asked == [("/usr", "0o40755"), ("/etc", "0o40755"), ("/etc/a", "0o100644"), ("/usr/b", "0o100644")]
     assert kept == [

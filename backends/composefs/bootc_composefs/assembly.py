@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from bootc.durable import DirectoryVolume
@@ -36,7 +37,13 @@ def read_tree(erofs: Object, objects: Objects, algorithm: Algorithm) -> Director
     if fsverity.digest_of(data, algorithm) != erofs.digest:
         hint = "remove it; cleaning up, or the next import of the image, makes it again"
         raise StoreError(str(objects.path(erofs)), "the EROFS image of a tree is damaged", hint)
-    return read_image(data).root
+    return _parsed(data)
+
+
+@lru_cache(maxsize=2)
+def _parsed(erofs: bytes) -> Directory:
+    """The tree of an EROFS image. One command asks several times for that of the booted image and of the new one."""
+    return read_image(erofs).root
 
 
 def reassemble(

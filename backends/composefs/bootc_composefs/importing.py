@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 
-from bootc.durable import DirectoryVolume
+from bootc.durable import DirectoryVolume, Writeback
 from bootc.errors import BootcError
 from bootc.events import LayerImported
 from bootc.hookspec import Context
@@ -76,8 +76,11 @@ class Import:
         return entries
 
     def _bring(self, layer: Layer, streams: LayerStreams) -> Entries:
-        with streams.open(layer) as stream, paused_collector():
-            entries = [(entry, self._keep(entry, content)) for entry, content in read_layer(stream)]
+        with streams.open(layer) as stream, paused_collector(), Writeback(self._volume) as writeback:
+            entries = []
+            for entry, content in read_layer(stream):
+                entries.append((entry, self._keep(entry, content)))
+                writeback.made(entry.size)
         self._read.append((layer, entries))
         if self._objects.unsettled > _UNRECORDED:
             self._record(())

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from bootc.layers import Entry, EntryKind
 from bootc.layers.entry import NO_XATTRS
+from bootc_composefs.collector import paused_collector
 from bootc_composefs.escapes import ABSENT, escape, escape_xattr, unescape
 from bootc_composefs.failures import LayerFileError
 from bootc_composefs.fsverity import Algorithm
@@ -48,7 +49,8 @@ def read_layer_file(data: bytes, algorithm: Algorithm) -> Entries:
     if first != _head(algorithm):
         raise LayerFileError(f"it is no list of entries in a known form with {algorithm.value}")
     try:
-        return [_entry(line.split(b" ")) for line in rest.splitlines()]
+        with paused_collector():
+            return [_entry(line.split(b" ")) for line in rest.splitlines()]
     except (ValueError, KeyError, IndexError) as error:
         raise LayerFileError(f"a line is in no known form: {error}") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -79,7 +80,10 @@ class Objects:
 
     def size(self, object: Object) -> int | None:
         """Of its file; None if there is none."""
-        return self._volume.size(self.path(object))
+        with self._explained(object), suppress(FileNotFoundError, NotADirectoryError):
+            found = os.lstat(self._objects_at + object.path)
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return None
 
     def damage(self, object: Object) -> str | None:
         """What is wrong with it, found by reading all of it; None if nothing is."""

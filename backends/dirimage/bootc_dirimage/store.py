@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from attrs import evolve, frozen
 
-from bootc.durable import explain
+from bootc.durable import Writeback, explain
 from bootc.errors import BootcError, IntegrityError, LayerError, NoSpaceError, StoreError
 from bootc.events import LayerImported, Notice
 from bootc.hookspec import Context
@@ -21,7 +21,6 @@ from bootc.roots.layout import PARTIAL
 from bootc.roots.trees import ContentsMissing, Directories, DirectoryTree, Sharing, TreeWriter, label_of
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_dirimage import retention
-from bootc_dirimage.ahead import read_ahead
 from bootc_dirimage.index import IndexWriter, copy_index, read_index
 from bootc_dirimage.layout import DIGESTS, LAYERS, SLOTS, TREE
 from bootc_dirimage.options import DirimageOptions
@@ -177,8 +176,13 @@ class DirimageStore(ImageStore):
     def _lay(self, layer: Layer, streams: LayerStreams, partial: PurePosixPath, writer: TreeWriter) -> None:
         """Read a layer, lay it, and keep what it holds; only then does it count."""
         index = IndexWriter()
-        with streams.open(layer) as stream, read_ahead(stream) as ready:
-            writer.lay(read_layer(ready), index.add)
+        with streams.open(layer) as stream, Writeback(self._volume) as writeback:
+
+            def note(entry: Entry, digest: bytes) -> None:
+                index.add(entry, digest)
+                writeback.made(entry.size)
+
+            writer.lay(read_layer(stream), note)
         index.write(self._volume, partial, layer.diff_id)
         self._context.report(LayerImported(str(layer.descriptor.digest)))
 

@@ -26,10 +26,10 @@ _STORED = (*_TYPES, EntryKind.HARDLINK)
 
 
 class Content(Protocol):
-    """The bytes of one file."""
+    """The bytes of one file, readable once."""
 
-    def copy_to(self, write: Callable[[memoryview], object], /) -> int:
-        """Hand all of them to `write`."""
+    def read(self, size: int, /) -> bytes:
+        """The next ones, at most `size`; none only at the end."""
 
 
 class Spooled:
@@ -37,16 +37,13 @@ class Spooled:
 
     def __init__(self, content: Content) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - lives as long as this object
-        content.copy_to(self._file.write)
-
-    def copy_to(self, write: Callable[[memoryview], object], /) -> int:
-        """Hand all of it to `write`, from the start."""
+        while data := content.read(_IN_MEMORY):
+            self._file.write(data)
         self._file.seek(0)
-        count = 0
-        while data := self._file.read(_IN_MEMORY):
-            write(memoryview(data))
-            count += len(data)
-        return count
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`; none only at the end."""
+        return self._file.read(size)
 
 
 class LayerFilter:
@@ -54,15 +51,13 @@ class LayerFilter:
 
     `etc` moves to `usr/etc`; what lies below `run`, `tmp`, `proc`, `sys` and `dev` is dropped, and so is, with
     `keeps_toplevel` false, everything outside `usr`, `etc` and `var`. Device nodes, fifos and names that are not UTF-8
-    cannot be stored: LayerError. Missing parents become entries of their own, or libarchive would make them up.
+    cannot be stored: LayerError. Missing parents become entries of their own.
     """
 
     def __init__(self, *, keeps_toplevel: bool = True, label: Label | None = None) -> None:
         self._keeps_toplevel, self._label = keeps_toplevel, label
         self._directories = {b""}
         self._others: set[bytes] = set()
-        self._first: dict[bytes, bytes] = {}
-        """further names of files to the first: libostree does not follow a hard link to a hard link"""
         self._aside: dict[bytes, tuple[Entry, Spooled]] = {}
         self._placed: dict[bytes, bytes] = {}
         self.implied: set[bytes] = {b""}
@@ -142,9 +137,7 @@ class LayerFilter:
             target = self._place(entry.target)
             if target not in self._others:
                 raise LayerError(printable(entry.path), f"hard link to {printable(entry.target)}, which is not stored")
-            self._first[path] = self._first.get(target, target)
-            return evolve(entry, path=path, target=self._first[path])
-        self._first.pop(path, None)
+            return evolve(entry, path=path, target=target)
         return entry if path == entry.path else evolve(entry, path=path)
 
     def _labelled(self, entry: Entry) -> Entry:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from bootc.durable import DirectoryVolume
+from bootc.durable import DirectoryVolume, Writeback
 from bootc.events import Notice, Report
 from bootc.fetcher import Readable
 from bootc.image import Digest, Image, Layer
@@ -16,7 +16,7 @@ from bootc_ostree.filter import Label, LayerFilter
 from bootc_ostree.glib import OSTree
 from bootc_ostree.importer import write_tree
 from bootc_ostree.layout import Layout
-from bootc_ostree.objects import root_of
+from bootc_ostree.objects import as_root, root_of
 from bootc_ostree.relabel import policy_of
 from bootc_ostree.transaction import transaction
 from bootc_ostree.tree import RootTree
@@ -53,12 +53,14 @@ class LayerImport:
 
     def _read_ordinary(self, stream: Readable) -> str:
         rules = LayerFilter(keeps_toplevel=self._keeps_toplevel(), label=self._label())
-        root = write_tree(self.repo, stream, rules)
+        with Writeback(self.volume) as writeback:
+            note = (lambda _: None) if self.repo.get_disable_fsync() else writeback.made
+            root = write_tree(self.repo, stream, rules, note)
         for name, count in sorted(rules.dropped.items()):
             message = f"ignored {count} entries in /{name}: the base image has a read-only root without it"
             self.report(Notice(message, is_warning=True))
         description = metadata.of_layer(path.decode() for path in rules.implied)
-        return str(self.repo.write_commit(None, None, None, description, root, None)[1])
+        return str(self.repo.write_commit(None, None, None, description, as_root(self.repo, root), None)[1])
 
     def _keeps_toplevel(self) -> bool:
         base = self._base()

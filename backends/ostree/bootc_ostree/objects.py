@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 from bootc_ostree import dirtree
@@ -11,6 +10,8 @@ from bootc_ostree.glib import Gio, GLib, OSTree
 
 _ROOT_CONTENTS, _ROOT_METADATA = 6, 7
 _CACHED = 1 << 16
+
+NO_XATTRS = GLib.Variant("a(ayay)", [])
 
 
 class ObjectTrees:
@@ -47,9 +48,12 @@ def write_metadata(repo: OSTree.Repo, kind: OSTree.ObjectType, variant: GLib.Var
     return bytes(repo.write_metadata(kind, None, variant, None)[1]).hex()
 
 
-def write_directory_metadata(repo: OSTree.Repo, mode: int, uid: int = 0, gid: int = 0) -> str:
-    """Write the metadata object of a directory without extended attributes; `mode` with the type's bits."""
-    data = GLib.Bytes.new(struct.pack(">III", uid, gid, mode))
+def write_directory_metadata(
+    repo: OSTree.Repo, mode: int, uid: int = 0, gid: int = 0, xattrs: GLib.Variant = NO_XATTRS
+) -> str:
+    """Write the metadata object of a directory; `mode` with the type's bits."""
+    owner = b"".join(number.to_bytes(4, "big") for number in (uid, gid, mode))
+    data = GLib.Bytes.new(owner + xattrs.get_data_as_bytes().get_data())
     variant = GLib.Variant.new_from_bytes(GLib.VariantType("(uuua(ayay))"), data, False)
     return write_metadata(repo, OSTree.ObjectType.DIR_META, variant)
 

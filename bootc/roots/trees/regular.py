@@ -115,8 +115,6 @@ class FileWriter:
                 self._sharing.fill(twin, entry.size, target)
             yield target
             self._complete(entry, target)
-            if entry.size >= _LARGE:  # it goes to the disk while others are written: less is left for the sync
-                os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(target)
 
