@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import secrets
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -15,9 +13,7 @@ from typing import BinaryIO
 
 from bootc.durable.volume import TEMPORARY, Observer, Step, Volume, explain, flush
 from bootc.errors import FileSystemError
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
-"""how /proc/self/mountinfo has blanks and backslashes in paths"""
+from bootc.mountinfo import mount_points
 
 
 class DirectoryVolume(Volume):
@@ -165,12 +161,11 @@ class DirectoryVolume(Volume):
 
     def _require_no_mounts(self, path: PurePosixPath) -> None:
         """What is mounted below a directory is not removed with it."""
-        top = os.path.realpath(self.path(path)) + "/"
-        with open("/proc/self/mountinfo", encoding=sys.getfilesystemencoding(), errors="surrogateescape") as mounts:
-            for line in mounts:
-                at = _OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])
-                if at.startswith(top):
-                    raise FileSystemError(at, "a filesystem is mounted here, in what is to be removed", "unmount it")
+        top = Path(os.path.realpath(self.path(path)))
+        for mount in mount_points():
+            if top in mount.target.parents:
+                problem = "a filesystem is mounted here, in what is to be removed"
+                raise FileSystemError(str(mount.target), problem, "unmount it")
 
     def _bottom_up(self, path: PurePosixPath) -> Iterator[tuple[PurePosixPath, bool]]:
         """Everything below a directory and itself, contents first; not recursive, for a tree may be deep."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from bootc.errors import HostError
 from bootc.host import mounts
 from bootc.host.sysroot import Location, locate
+from bootc.mountinfo import MountPoint
 
 _CAP_SYS_ADMIN = 21
 _READ_ONLY = "Cannot perform this operation: {} is on a read-only block device (e.g. a live ISO)"
@@ -84,7 +85,7 @@ def is_medium_read_only(root: Path) -> bool:
     return mount is not None and mount.is_medium_read_only
 
 
-def _remount(mount: mounts.MountPoint) -> None:
+def _remount(mount: MountPoint) -> None:
     flags = mounts.MS_REMOUNT | mount.super_flags
     if "ro" not in mount.super_options:
         flags = mounts.MS_REMOUNT | mounts.MS_BIND | mount.flags

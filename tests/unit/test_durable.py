@@ -385,6 +385,43 @@ print(volume.read(path), volume.names(PurePosixPath()))
     ]
 
 
+@pytest.mark.root
+def test_what_is_mounted_below_a_directory_is_not_removed_with_it(tmp_path: Path) -> None:
+    script = """
+import subprocess, sys
+from pathlib import Path, PurePosixPath
+from bootc.durable import DirectoryVolume
+from bootc.errors import BootcError
+from bootc.host import enter_private_namespace
+
+root = Path(sys.argv[1])
+for name in ("tree/a b", "tree-2"):
+    (root / name).mkdir(parents=True)
+enter_private_namespace()
+for name in ("tree/a b", "tree-2"):
+    subprocess.run(["mount", "-t", "tmpfs", "none", root / name], check=True)
+    (root / name / "kept").touch()
+volume = DirectoryVolume(root)
+for _ in range(2):
+    try:
+        volume.remove(PurePosixPath("tree"))
+    except BootcError as error:
+        print(error, "-", error.hint)
+        print(volume.names(PurePosixPath("tree/a b")))
+        subprocess.run(["umount", root / "tree/a b"], check=True)
+print(volume.names(PurePosixPath()), volume.names(PurePosixPath("tree-2")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True, cwd="/"
+    )
+
+    assert done.stdout.splitlines() == [
+        f"{tmp_path}/tree/a b: a filesystem is mounted here, in what is to be removed - unmount it",
+        "('kept',)",
+        "('tree-2',) ('kept',)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("number", "error"),
     [

@@ -12,7 +12,8 @@ import pytest
 
 from bootc.errors import HostError
 from bootc.host import is_container, is_medium_read_only, require_no_container
-from bootc.host.mounts import MountPoint, mount_at, mount_containing
+from bootc.host.mounts import mount_at, mount_containing
+from bootc.mountinfo import MountPoint
 
 PRELUDE = """
 import os, sys, threading
@@ -323,6 +324,21 @@ def test_the_mount_of_a_path_is_the_innermost() -> None:
     assert found is not None
     assert (found.type, found.target) == ("proc", Path("/proc"))
     assert mount_at(Path("/proc")) == found
+
+
+@pytest.mark.root
+def test_mount_points_may_have_any_name(tmp_path: Path) -> None:
+    script = r"""
+        import subprocess
+        host.enter_private_namespace()
+        for name in (b"blank \\ tab\t line\n", b"return\r page\x0c", "paragraph\u2029".encode(), b"no text\xff"):
+            place = path / os.fsdecode(name)
+            place.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+            print(mounts.mount_at(place).type, mounts.mount_containing(place / "x").target == place)
+    """
+
+    assert run(script, tmp_path) == "tmpfs True\n" * 4
 
 
 def test_an_ordinary_directory_is_no_read_only_medium(tmp_path: Path) -> None:
