@@ -23,7 +23,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @frozen
-class Steps:
+class TreeSteps:
     """Tells the volume's observer of each step below `root`, in the words of `bootc.durable.Step`."""
 
     volume: DirectoryVolume
@@ -53,7 +53,7 @@ class Written:
 class FileWriter:
     """Makes files of one layer, sharing with one other tree."""
 
-    def __init__(self, steps: Steps, sharing: Sharing | None) -> None:
+    def __init__(self, steps: TreeSteps, sharing: Sharing | None) -> None:
         self._steps, self._sharing = steps, sharing
         self._owner = (os.geteuid(), os.getegid())
 

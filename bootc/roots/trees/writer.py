@@ -23,7 +23,7 @@ from bootc.image import Digest
 from bootc.layers import Content, Entry, EntryKind, printable
 from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor, scan
 from bootc.roots.trees.labelling import Label
-from bootc.roots.trees.regular import FileWriter, Steps, Written
+from bootc.roots.trees.regular import FileWriter, TreeSteps, Written
 from bootc.roots.trees.sharing import Sharing
 
 _SELINUX = b"security.selinux"
@@ -51,7 +51,7 @@ class TreeWriter:
     def __init__(
         self, volume: DirectoryVolume, root: PurePosixPath, made: Directories, sharing: Sharing | None
     ) -> None:
-        self._steps, self._made, self._sharing = Steps(volume, root), made, sharing
+        self._steps, self._made, self._sharing = TreeSteps(volume, root), made, sharing
         self._directories: dict[bytes, Entry] = {b"": Entry(b"", EntryKind.DIRECTORY, 0o755, 0, 0, 0)}
         self._taken_over: dict[bytes, Entry] = {}
         self._own: set[bytes] = set()
