@@ -256,6 +256,25 @@ def test_a_helper_that_is_missing_is_an_error(tmp_path: Path) -> None:
         CredentialSources(tmp_path / "auth.json").lookup("h.example/a")
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        pytest.param("rm $file", "No such file or directory", id="gone"),
+        pytest.param("rm $file; rmdir $folder; touch $folder", "Not a directory", id="its directory became a file"),
+        pytest.param("rm $file; mkdir $file", "Is a directory", id="became a directory"),
+    ],
+)
+def test_a_file_that_changes_while_a_helper_is_asked_is_an_error(helper: Path, change: str, problem: str) -> None:
+    first, second, _ = (helper / name.format(uid=os.getuid()) for name in PERSONAL)
+    _write(second, **{"h.example": _entry("file")})
+    first.parent.mkdir(parents=True)
+    first.write_text(json.dumps({"credHelpers": {"h.example": "fake"}}))
+    (helper / "answer").write_text(f"file={second} folder={second.parent}\n{change}\n{NOTHING}")
+    with pytest.raises(ConfigError) as caught:
+        CredentialSources(root=helper, environment={}, podman=True).lookup("h.example/a")
+    assert (caught.value.source, caught.value.problem) == (str(second), f"cannot be read: {problem}")
+
+
 # ---------------------------------------------------------------- credential-helpers of registries.conf
 
 

@@ -20,11 +20,11 @@ from bootc.errors import AuthenticationError, BootcError, ConfigError, ProtocolE
 from bootc.manifest import strict_json
 from bootc_containers import helpers
 from bootc_containers.credentials import Credentials
+from bootc_containers.places import read_bounded
 from bootc_containers.registries_file import AUTH_FILES
 
 SYSTEM_FILES = ("run/ostree/auth.json", "etc/ostree/auth.json", "usr/lib/ostree/auth.json")
 
-_FILE_LIMIT = 4 << 20
 _DOCKER_HUB = ("docker.io", "registry-1.docker.io", "index.docker.io")
 
 
@@ -173,14 +173,9 @@ def _normal_host(host: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_LIMIT + 1)
-    except OSError as error:
+        return strict_json(read_bounded(path), str(path))
+    except FileNotFoundError as error:  # it was there when the files were looked for
         raise ConfigError(str(path), None, f"cannot be read: {error.strerror}") from error
-    if len(data) > _FILE_LIMIT:
-        raise ConfigError(str(path), None, f"is larger than {_FILE_LIMIT} bytes")
-    try:
-        return strict_json(data, str(path))
     except ProtocolError as error:
         raise ConfigError(str(path), None, error.problem) from error
 

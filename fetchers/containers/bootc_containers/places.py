@@ -81,7 +81,7 @@ def read_bounded(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(path) from error
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
     except OSError as error:
         raise ConfigError(str(path), None, f"cannot be read: {error.strerror}") from error
     if len(data) > _FILE_LIMIT:
