@@ -23,7 +23,8 @@ from bootc.machine import Machine
 from bootc.status import host_document, to_json
 from bootc.storage import Backend
 from bootc.system.initramfs import PLAN_ARGUMENT
-from bootc.testing.power_model import Contents, Seen
+from bootc.testing.power_inode import Seen
+from bootc.testing.power_model import Contents
 
 _LEFTOVERS = (".partial", ".removed")
 _COUNTER = re.compile(r"\+(\d+)(?:-\d+)?\.conf$")

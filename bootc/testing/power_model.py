@@ -15,52 +15,13 @@ from typing import TypeAlias
 from attrs import define, field, frozen
 
 from bootc.durable import Volume
+from bootc.testing.power_inode import Inode, Seen
 
 ROOT = 0
 """the inode of a volume's root"""
 
 Key: TypeAlias = "tuple[int, str]"
 """a name in a directory: the directory's inode, and the name"""
-
-
-Seen: TypeAlias = "dict[tuple[int, int, int, int], Inode]"
-"""files that were read, by device, number, time of change and size"""
-
-
-@frozen(cache_hash=True)
-class Inode:
-    """A file of any kind, without its names."""
-
-    kind: int
-    """S_IF…"""
-    mode: int
-    uid: int = 0
-    gid: int = 0
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
-    data: bytes = b""
-    """content, or where a link points to"""
-    device: int = 0
-    mtime: int | None = field(default=None, eq=False)
-    """nanoseconds; None where nothing was set since the last change"""
-
-    @classmethod
-    def made(cls, step: str, data: bytes) -> Inode:
-        """As a step of this name and data makes it; see `bootc.durable.Step`."""
-        match step:
-            case "create":
-                return cls(stat.S_IFREG, int(data or b"644", 8))
-            case "mkdir":
-                return cls(stat.S_IFDIR, int(data or b"755", 8))
-            case "symlink":
-                return cls(stat.S_IFLNK, 0o777, data=data)
-            case _:
-                mode, device = data.split(b":")
-                return cls(stat.S_IFMT(int(mode, 8)), stat.S_IMODE(int(mode, 8)), device=int(device))
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether it has names in it."""
-        return self.kind == stat.S_IFDIR
 
 
 @frozen(eq=False)
@@ -101,7 +62,7 @@ class Contents:
         """
         seen = {} if seen is None else seen
         top = os.fsencode(root)
-        found = cls({ROOT: _inode(top, os.lstat(top), seen)}, {ROOT: {}})
+        found = cls({ROOT: Inode.read(top, os.lstat(top), seen)}, {ROOT: {}})
         known: dict[tuple[int, int], int] = {}
         waiting = [(top, ROOT)]
         while waiting:
@@ -112,7 +73,7 @@ class Contents:
                     number = known.setdefault((status.st_dev, status.st_ino), len(found.inodes))
                     found.directories[directory][os.fsdecode(entry.name)] = number
                     if number not in found.inodes:
-                        found.inodes[number] = _inode(entry.path, status, seen)
+                        found.inodes[number] = Inode.read(entry.path, status, seen)
                         if found.inodes[number].is_directory:
                             found.directories[number] = {}
                             waiting.append((entry.path, number))
@@ -121,7 +82,7 @@ class Contents:
     @classmethod
     def read(cls, volume: Volume) -> Contents:
         """Read a volume that is no directory of this system: names and contents are all that it has."""
-        found = cls({ROOT: _plain(stat.S_IFDIR)}, {ROOT: {}})
+        found = cls({ROOT: Inode.plain(stat.S_IFDIR)}, {ROOT: {}})
         waiting = [(PurePosixPath(), ROOT)]
         while waiting:
             here, directory = waiting.pop()
@@ -129,10 +90,10 @@ class Contents:
                 number = len(found.inodes)
                 found.directories[directory][name] = number
                 if volume.is_directory(here / name):
-                    found.inodes[number], found.directories[number] = _plain(stat.S_IFDIR), {}
+                    found.inodes[number], found.directories[number] = Inode.plain(stat.S_IFDIR), {}
                     waiting.append((here / name, number))
                 else:
-                    found.inodes[number] = _plain(stat.S_IFREG, volume.read(here / name))
+                    found.inodes[number] = Inode.plain(stat.S_IFREG, volume.read(here / name))
         return found
 
     def folded(self) -> Contents:
@@ -208,9 +169,9 @@ class Contents:
                     os.mkdir(place, 0o700)
                 late.append((place, inode))
             else:
-                _make(place, inode)
+                inode.make(place)
         for place, inode in reversed(late):
-            _dress(place, inode)
+            inode.dress(place)
 
     def _signature(self, number: int) -> int:
         inode = self.inodes[number]
@@ -240,59 +201,6 @@ def differences(meant: Contents, found: Contents) -> Iterator[str]:
             yield f"/{path}: time {one.mtime} in the log, {other.mtime} in truth"
     if _groups(left) != _groups(right):
         yield "hard links differ"
-
-
-def _plain(kind: int, data: bytes = b"") -> Inode:
-    """With the owner and mode that a step gives to a new file if it tells none."""
-    mode = Inode.made("mkdir" if kind == stat.S_IFDIR else "create", b"").mode
-    return Inode(kind, mode, os.geteuid(), os.getegid(), data=data)
-
-
-def _inode(path: bytes, status: os.stat_result, seen: Seen) -> Inode:
-    identity = (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
-    if identity not in seen:
-        seen[identity] = _read(path, status)
-    return seen[identity]
-
-
-def _read(path: bytes, status: os.stat_result) -> Inode:
-    kind, data = stat.S_IFMT(status.st_mode), b""
-    if kind == stat.S_IFREG:
-        with open(path, "rb", buffering=0) as file:
-            data = file.readall()
-    elif kind == stat.S_IFLNK:
-        data = os.readlink(path)
-    device = status.st_rdev if kind in (stat.S_IFBLK, stat.S_IFCHR) else 0
-    names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
-    xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
-    mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
-    return Inode(kind, mode, status.st_uid, status.st_gid, xattrs, data, device, mtime)
-
-
-def _make(place: bytes, inode: Inode) -> None:
-    if inode.kind == stat.S_IFLNK:
-        os.symlink(inode.data, place)
-    elif inode.kind != stat.S_IFREG:
-        os.mknod(place, inode.kind | 0o600, inode.device)
-    else:
-        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        view = memoryview(inode.data)
-        while view:
-            view = view[os.write(file, view) :]
-        os.close(file)
-    _dress(place, inode)
-
-
-def _dress(place: bytes, inode: Inode) -> None:
-    """Metadata, in an order in which none undoes another."""
-    if (inode.uid, inode.gid) != (os.geteuid(), os.getegid()):
-        os.chown(place, inode.uid, inode.gid, follow_symlinks=False)
-    if inode.kind != stat.S_IFLNK:
-        os.chmod(place, inode.mode)
-    for name, value in inode.xattrs:
-        os.setxattr(place, name, value, follow_symlinks=False)
-    if inode.mtime is not None:
-        os.utime(place, ns=(inode.mtime, inode.mtime), follow_symlinks=False)
 
 
 def _groups(paths: dict[str, int]) -> set[frozenset[str]]:

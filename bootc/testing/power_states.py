@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from attrs import define, evolve, field, frozen
 
 from bootc.durable import Step
-from bootc.testing.power_model import Contents, Effect, Inode, Key
+from bootc.testing.power_inode import Inode
+from bootc.testing.power_model import Contents, Effect, Key
 from bootc.testing.power_translator import Translator
 
 _NEAR = 5

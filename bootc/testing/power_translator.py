@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from attrs import evolve
 
 from bootc.durable import Step
-from bootc.testing.power_model import ROOT, Contents, Effect, Inode, Key
+from bootc.testing.power_inode import Inode
+from bootc.testing.power_model import ROOT, Contents, Effect, Key
 
 
 class ReplayError(AssertionError):

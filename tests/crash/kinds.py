@@ -16,8 +16,9 @@ from bootc_composefs.tree import Directory, File, HardLink, Object
 from bootc_dirimage.options import DirimageOptions
 
 from bootc.hookspec import BackendPlugin
+from bootc.testing.power_inode import Seen
 from bootc.testing.power_invariants import ROOTS
-from bootc.testing.power_model import Contents, Seen
+from bootc.testing.power_model import Contents
 from tests.crash.machine import Kind
 
 

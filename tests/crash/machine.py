@@ -24,8 +24,8 @@ from bootc.state import State
 from bootc.steps import Steps
 from bootc.storage import Backend
 from bootc.system.initramfs import MARKER, PLAN_ARGUMENT
+from bootc.testing.power_inode import Seen
 from bootc.testing.power_invariants import ROOTS, RootReader, menu
-from bootc.testing.power_model import Seen
 from bootc.transaction import Transaction
 from tests.dirimage_system import Registry
 from tests.ostree_images import Streams, Tar, base_layer
