@@ -158,13 +158,23 @@ def test_a_killed_upgrade_goes_on_where_it_was(published: Published, root: Path)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     published.configure()
-    before = len(published.registry.requests())
+    before = _count_when_quiet(published, start)
     run = bootc(*words)
     assert run.code == 0, run.err
     first, second = published.blobs(start)[: before - start], published.blobs(before)
     assert {request.status for request in second} == {206}
     assert sum(request.size for request in second) < NEW_FILE * 1.1 - 4 * MIB + MIB + (64 << 10)
     assert first
+
+
+def _count_when_quiet(published: Published, start: int) -> int:
+    """How many requests there were, once the registry has noticed, and noted, that a client is gone."""
+    deadline, before = time.monotonic() + 60, -1
+    while (count := len(published.registry.requests())) != before or not published.blobs(start):
+        assert time.monotonic() < deadline
+        before = count
+        time.sleep(1)
+    return count
 
 
 def _wait_for_parts(root: Path, size: int, process: subprocess.Popen[bytes]) -> None:
