@@ -13,6 +13,8 @@ Job = TypeVar("Job")
 THREADS = 2
 _BATCH = 256 << 10
 """bytes of jobs that are handed over together: waking a thread costs more than a small job"""
+_JOB = 1 << 10
+"""bytes that a job counts as besides those that it holds: many that hold none are handed over, too"""
 _WAITING = 4
 """batches that may lie ready"""
 
@@ -54,7 +56,7 @@ class Workers(Generic[Job]):
     def put(self, job: Job, size: int) -> None:
         """Have a job done that holds `size` bytes; waits while much is still to be done. Raises what a job raised."""
         self._batch.append(job)
-        self._size += size
+        self._size += size + _JOB
         if self._size < _BATCH:
             return
         self._room.acquire()

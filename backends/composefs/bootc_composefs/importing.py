@@ -79,8 +79,9 @@ class Import:
         with streams.open(layer) as stream, paused_collector(), Writeback(self._volume) as writeback:
             entries = []
             for entry, content in read_layer(stream):
+                before = self._objects.unsettled
                 entries.append((entry, self._keep(entry, content)))
-                writeback.made(entry.size)
+                writeback.made(self._objects.unsettled - before)
         self._read.append((layer, entries))
         if self._objects.unsettled > _UNRECORDED:
             self._record(())
