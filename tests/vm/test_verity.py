@@ -1,7 +1,7 @@
 """composefs with fs-verity required: installed inside a guest, for this takes a kernel that has it, and then damaged.
 
 A bit that flips in an object is an I/O error; one in the image of a new deployment is a boot that is refused, and the
-old system is back.
+old system is back. An object that the kernel holds to another digest than its name is replaced by the next update.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PARTS = Parts("systemd-boot", "registry", "ext4", "composefs")
 REQUIRE = '[backends.composefs]\nverity = "require"\n'
 BLOCK = 4096
 VICTIM = "/usr/bin/less"
+OTHER = "/usr/bin/lessecho"
 
 
 def test_damage_is_an_error_and_a_damaged_image_falls_back(
@@ -46,17 +47,25 @@ def test_damage_is_an_error_and_a_damaged_image_falls_back(
             assert host(machine)["status"]["booted"]["composefs"]["missingVerityAllowed"] is False
             assert "verity=require" in machine.run("findmnt -no OPTIONS /").out
             assert machine.run(f"less --version > /dev/null; echo x >> {VICTIM}", check=False).rc
-        with story.teller.step("an update is staged; one bit flips in its image, and one in an object"):
+        with story.teller.step("an update is staged; it replaces an object that has fs-verity of another kind"):
+            digest = digest_of(machine, OTHER)
+            other = f"/sysroot{object_of(digest)}"
+            made = f"cp {other} {other}.new && fsverity enable --hash-alg=sha512 {other}.new"
+            replaced = f"mount -o remount,bind,rw /sysroot && {made} && mv -f {other}.new {other}"
+            machine.run(["unshare", "--mount", "/bin/sh", "-c", replaced])
+            assert machine.run(["fsverity", "measure", other]).out.startswith("sha512:")
             bad_images.make_good(images)
             registry.push(image_layout, bad_images.GOOD, NAME)
             story.in_guest(machine, "bootc upgrade")
+            assert machine.run(["fsverity", "measure", other]).out.startswith(f"sha256:{digest} ")
+        with story.teller.step("one bit flips in the image of the update, and one in an object"):
             staged = host(machine)["status"]["staged"]["composefs"]
             assert staged["missingVerityAllowed"] is False
             erofs = staged["verity"]
-            victim = machine.run(["fsverity", "digest", VICTIM]).out.partition(" ")[0].removeprefix("sha256:")
+            victim = digest_of(machine, VICTIM)
             machine.poweroff()
             for digest in (erofs, victim):
-                flip_bit(second, f"/composefs/objects/{digest[:2]}/{digest[2:]}")
+                flip_bit(second, object_of(digest))
         with story.teller.step("the update does not boot, and version 1 is back"):
             machine.start()
             wait_for(machine, first)
@@ -86,6 +95,16 @@ def install_inside(story: Story, registry: RegistryServer, second: Path) -> None
         with story.teller.step("ext4 has it"):
             machine.run(f"{install} --filesystem ext4 {source}", timeout=1800)
         machine.poweroff()
+
+
+def digest_of(machine: VirtualMachine, path: str) -> str:
+    """The fs-verity digest of a file of the guest."""
+    return machine.run(["fsverity", "digest", path]).out.partition(" ")[0].removeprefix("sha256:")
+
+
+def object_of(digest: str) -> str:
+    """Where an object lies in the root filesystem."""
+    return f"/composefs/objects/{digest[:2]}/{digest[2:]}"
 
 
 def flip_bit(disk: Path, path: str) -> None:
