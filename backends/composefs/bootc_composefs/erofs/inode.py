@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from attrs import define, field
+from attrs import define
 
 from bootc_composefs.erofs import check
 from bootc_composefs.erofs.format import (
@@ -49,7 +49,7 @@ class Inode:
     nlink: int
     size: int
     xattrs: list[Pair]
-    """in order of names"""
+    """in order of names; none once they are in the area"""
     layout: Layout = Layout.PLAIN
     special: int = 0
     """number of a device; logarithm of the blocks in a chunk, for a file in objects"""
@@ -57,7 +57,7 @@ class Inode:
     """data in blocks of their own, the last one filled up with zeros"""
     tail: bytes = b""
     """the last piece of data, or the map of chunks, behind the inode"""
-    children: list[tuple[bytes, Inode]] = field(factory=list)
+    children: Sequence[tuple[bytes, Inode]] = ()
     """of a directory, in order of names, with `.` and `..`"""
     area: Area | None = None
     is_compact: bool = False

@@ -23,7 +23,7 @@ _NAME = itemgetter(0)
 class Plan:
     """All inodes in their order in the image, which is breadth-first; an inode's number is its index."""
 
-    inodes: list[Inode]
+    inodes: deque[Inode]
     version: int
 
 
@@ -35,9 +35,9 @@ def plan(root: Directory, versions: Versions) -> Plan:
 class _Planner:
     def __init__(self, root: Directory) -> None:
         self._root = root
-        self._inodes: list[Inode] = []
+        self._inodes: deque[Inode] = deque()
         self._leaves: dict[int, Inode] = {}
-        self._links: list[tuple[Inode, bytes, HardLink]] = []
+        self._links: list[tuple[list[tuple[bytes, Inode]], bytes, HardLink]] = []
         self._around_whiteouts: list[Inode] = []
 
     def run(self, versions: Versions) -> Plan:
@@ -63,7 +63,7 @@ class _Planner:
         has_whiteouts = False
         for name, child in self._sorted(directory):
             if isinstance(child, HardLink):
-                self._links.append((inode, name, child))
+                self._links.append((found, name, child))
                 continue
             made = make_stub(self._root.attributes) if child is None else self._inode(child)
             self._inodes.append(made)
@@ -97,15 +97,15 @@ class _Planner:
             raise self._refusal(node, str(error)) from error
 
     def _add_links(self) -> None:
-        for directory, name, link in self._links:
+        for found, name, link in self._links:
             made = self._leaves.get(id(link.target))
             if made is None:
                 raise self._refusal(link, "hard link to something that is no file of this tree")
             if isinstance(link.target, Special) and link.target.is_whiteout:
                 raise self._refusal(link, "hard link to a whiteout")
-            directory.children.append((name, made))
-        for directory in {id(directory): directory for directory, _, _ in self._links}.values():
-            directory.children.sort(key=_NAME)
+            found.append((name, made))
+        for found in {id(found): found for found, _, _ in self._links}.values():
+            found.sort(key=_NAME)
 
     def _refusal(self, child: Child, problem: str) -> TreeError:
         return TreeError(path_of(self._root, child), problem)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable
+from io import BytesIO
 
 from bootc_composefs.collector import paused_collector
 from bootc_composefs.erofs import directory
@@ -16,7 +18,6 @@ from bootc_composefs.erofs.format import (
     HEADER_HAS_ACL,
     HEADER_MAGIC,
     HEADER_VERSION,
-    INODES_OFFSET,
     SLOT,
     SUPERBLOCK,
     SUPERBLOCK_MAGIC,
@@ -42,53 +43,63 @@ def make_image(root: Directory, versions: Versions = Versions.ONLY_1) -> bytes:
     """
     planned = plan(root, versions)
     inodes = planned.inodes
+    table = _encode_xattrs(inodes)
+    build_time = min(inode.attributes.mtime for inode in inodes)
+    end = place(inodes, build_time)
+    first_block = -(-(end + len(table.data)) // BLOCK)
+    count, top = len(inodes), inodes[0].nid
+    image = BytesIO()
+    data = _write_inodes(inodes, image, end, first_block)
+    image.write(bytes(end - image.tell()) + table.data)
+    image.write(bytes(first_block * BLOCK - image.tell()))
+    image.writelines(data)
+    blocks = image.tell() // BLOCK
+    flags = 0 if _ACLS.isdisjoint(table.names) else HEADER_HAS_ACL
+    image.seek(0)
+    image.write(HEADER.pack(HEADER_MAGIC, HEADER_VERSION, flags, planned.version))
+    image.seek(SUPERBLOCK_OFFSET)
+    image.write(_superblock(top, count, build_time, end // BLOCK, blocks))
+    return image.getvalue()
+
+
+def _encode_xattrs(inodes: Iterable[Inode]) -> SharedTable:
+    """Give all inodes their areas; the attributes themselves, of which there are very many, are let go one by one."""
     table = SharedTable(inode.xattrs for inode in inodes)
     for inode in inodes:
         if inode.xattrs:
             inode.area = Area(inode.xattrs, table.offsets)
-    build_time = min(inode.attributes.mtime for inode in inodes)
-    end = place(inodes, build_time)
-    padding = -(end + len(table.data)) % BLOCK
-    first_block = (end + len(table.data) + padding) // BLOCK
-    metadata, data = _encode(inodes, end, first_block)
-    flags = 0 if _ACLS.isdisjoint(table.names) else HEADER_HAS_ACL
-    header = HEADER.pack(HEADER_MAGIC, HEADER_VERSION, flags, planned.version)
-    superblock = _superblock(inodes, build_time, end // BLOCK, first_block + len(data) // BLOCK)
-    for inode in inodes:
-        inode.children.clear()  # a directory has itself as `.`: without this, all would be kept as a cycle
-    return b"".join([header.ljust(SUPERBLOCK_OFFSET, b"\0"), superblock, metadata, table.data, bytes(padding), data])
+            inode.xattrs.clear()
+    return table
 
 
-def _superblock(inodes: Sequence[Inode], build_time: int, shared: int, blocks: int) -> bytes:
-    """`shared` is the block in which the table of attributes begins, `blocks` the size of the image."""
+def _superblock(top: int, count: int, build_time: int, shared: int, blocks: int) -> bytes:
+    """`top` is the place of the root, `count` how many inodes there are, `shared` the block in which the table of
+    attributes begins, `blocks` the size of the image."""
     seconds, nanoseconds = divmod(build_time, SECOND)
-    number, count = inodes[0].nid, len(inodes)
     return SUPERBLOCK.pack(
-        SUPERBLOCK_MAGIC, 0, FEATURES, BLOCK_BITS, 0, number, count, seconds, nanoseconds, blocks, 0, shared, 0
+        SUPERBLOCK_MAGIC, 0, FEATURES, BLOCK_BITS, 0, top, count, seconds, nanoseconds, blocks, 0, shared, 0
     )
 
 
-def _encode(inodes: Sequence[Inode], end: int, first_block: int) -> tuple[bytes, bytes]:
-    """The inodes up to where they end, and the data, whose blocks begin with `first_block`."""
-    parts: list[bytes] = []
+def _write_inodes(inodes: deque[Inode], image: BytesIO, end: int, first_block: int) -> list[bytes]:
+    """Write the inodes to their places, each of which is let go then, before the image has grown; `end` is where the
+    last one ends. Gives the data, whose blocks begin with `first_block`.
+    """
     data: list[bytes] = []
-    position, block, table = INODES_OFFSET, first_block, end % BLOCK
-    for number, inode in enumerate(inodes):
+    block, table = first_block, end % BLOCK
+    for number in range(len(inodes)):
+        inode = inodes.popleft()
         blocks, tail = directory.encode(inode) if inode.type is EntryType.DIRECTORY else (inode.blocks, inode.tail)
-        gap = inode.nid * SLOT - position
-        if gap:
-            parts.append(bytes(gap))
         special = inode.special
         if blocks:
             special = block if inode.layout is not Layout.CHUNKS else special
             data.append(blocks)
             block += len(blocks) // BLOCK
         area = inode.area.encode(table) if inode.area else b""
-        head = _head(inode, number, special)
-        parts += (head, area, tail)
-        position = inode.nid * SLOT + len(head) + len(area) + len(tail)
-    parts.append(bytes(end - position))
-    return b"".join(parts), b"".join(data)
+        image.seek(inode.nid * SLOT)
+        image.write(_head(inode, number, special) + area + tail)
+        inode.children = ()  # a directory has itself as `.`: without this, it would be kept as a cycle
+    return data
 
 
 def _head(inode: Inode, number: int, special: int) -> bytes:
