@@ -197,7 +197,7 @@ def _content(size: int, payload: bytes | None, content: bytes | None, digest: by
         return b""
     if digest is not None and _DIGEST.fullmatch(digest) is None:
         raise ValueError("a digest that is no 64 or 128 hexadecimal digits")
-    return Object(bytes.fromhex((digest or b"").decode()), payload or b"")
+    return Object.at(bytes.fromhex((digest or b"").decode()), payload or b"")
 
 
 def _xattr(field: bytes) -> tuple[bytes, bytes]:

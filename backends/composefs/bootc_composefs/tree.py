@@ -26,14 +26,27 @@ class Object:
 
     digest: bytes
     """fs-verity digest that overlayfs demands of the object: 32 (SHA-256) or 64 bytes (SHA-512); empty: none"""
-    path: bytes
-    """relative to the directory of objects; empty: contents that nothing can give"""
+    own_path: bytes | None = None
+    """if it does not lie where its digest says; a tree has very many objects, and hardly one with it"""
 
     @staticmethod
     def of(digest: bytes) -> Object:
         """The object that is named by its digest: `xx/` and the remaining digits."""
-        digits = digest.hex().encode()
-        return Object(digest, digits[:2] + b"/" + digits[2:])
+        return Object(digest)
+
+    @staticmethod
+    def at(digest: bytes, path: bytes) -> Object:
+        """The object at a path, which may be that of the digest."""
+        named = Object(digest)
+        return named if named.path == path else Object(digest, path)
+
+    @property
+    def path(self) -> bytes:
+        """Relative to the directory of objects; empty: contents that nothing can give."""
+        if self.own_path is not None:
+            return self.own_path
+        digits = self.digest.hex().encode()
+        return digits[:2] + b"/" + digits[2:]
 
 
 Content: TypeAlias = bytes | Object

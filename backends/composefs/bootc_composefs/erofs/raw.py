@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import define
 
 from bootc_composefs.erofs.format import (
     BLOCK,
@@ -32,9 +32,9 @@ from bootc_composefs.tree import SECOND
 _PREFIXES = {0: b"", **dict(PREFIXES)}
 
 
-@frozen
+@define(eq=False)
 class RawInode:
-    """One inode, with what follows it."""
+    """One inode, with what follows it. Made for each that is read, so it is not frozen, which takes twice the time."""
 
     nid: int
     number: int

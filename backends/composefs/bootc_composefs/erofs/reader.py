@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from attrs import field, frozen
 
+from bootc.layers.entry import NO_XATTRS
 from bootc_composefs.collector import paused_collector
 from bootc_composefs.erofs import check
 from bootc_composefs.erofs.format import (
@@ -141,7 +142,7 @@ class _Restoration:
 
 def _attributes(raw: RawInode, added: Collection[bytes] = ()) -> Attributes:
     """The attributes as they were before the writer added some and escaped others."""
-    xattrs = {_unescaped(key): value for key, value in raw.xattrs.items() if key not in added}
+    xattrs = {_unescaped(key): value for key, value in raw.xattrs.items() if key not in added} or NO_XATTRS
     return Attributes(stat.S_IMODE(raw.mode), raw.uid, raw.gid, raw.mtime, xattrs)
 
 
@@ -160,4 +161,4 @@ def _object(raw: RawInode) -> Content:
     digest = metacopy[4:]
     if (metacopy and METACOPY_HEAD.get(len(digest)) != metacopy[:4]) or redirect[:1] != b"/":
         raise ValueError("contents that are named in an unknown form")
-    return Object(digest, redirect[1:])
+    return Object.at(digest, redirect[1:])
