@@ -18,7 +18,9 @@ def label(root: Directory, files: Tree) -> None:
     context_of = label_of(files)
     if context_of is None:
         return
+    labels: dict[str, dict[bytes, bytes]] = {}
     for path, node in walk(root):
         if not isinstance(node, HardLink) and (context := context_of(os.fsdecode(path), mode_of(node))):
-            xattrs = {**node.attributes.xattrs, _LABEL: context.encode() + b"\0"}
-            node.attributes = evolve(node.attributes, xattrs=xattrs)
+            label = labels.setdefault(context, {_LABEL: context.encode() + b"\0"})
+            own = node.attributes.xattrs
+            node.attributes = evolve(node.attributes, xattrs={**own, **label} if own else label)
