@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -22,7 +22,7 @@ from bootc_composefs.records import ImageRecord, path_of
 from bootc_composefs.tree import Directory, File, Object, walk
 
 
-def assemble(layers: Collection[Entries], objects: Objects, volume: DirectoryVolume) -> tuple[Directory, bytes]:
+def assemble(layers: Iterable[Entries], objects: Objects, volume: DirectoryVolume) -> tuple[Directory, bytes]:
     """The tree of these layers, the lowest first, labelled by its own policy, and the bytes of its EROFS image."""
     with paused_collector():
         root = build.from_layers(flatten(layers))

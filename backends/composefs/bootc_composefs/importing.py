@@ -5,7 +5,7 @@ Layers are recorded together, many small ones or a large one: each record costs 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from bootc.durable import DirectoryVolume, Writeback
@@ -43,14 +43,8 @@ class Import:
 
     def run(self, image: Image, streams: LayerStreams) -> ImportedImage:
         """Bring the image in. A failure leaves whole layers recorded, as far as there is room for it."""
-        layers: dict[Digest, Entries] = {}
         try:
-            for layer in image.layers:
-                self._context.check_cancelled()
-                if layer.diff_id not in layers:
-                    layers[layer.diff_id] = self._kept(layer) or self._bring(layer, streams)
-            self._context.check_cancelled()
-            root, data = assemble([layers[layer.diff_id] for layer in image.layers], self._objects, self._volume)
+            root, data = assemble(self._layers(image, streams), self._objects, self._volume)
             erofs = self._objects.put_bytes(data)
             self._record((erofs, *self._demanded(root)))
         except BaseException:
@@ -63,6 +57,16 @@ class Import:
         return imported
 
     # ------------------------------------------------------------ layers
+
+    def _layers(self, image: Image, streams: LayerStreams) -> Iterator[Entries]:
+        """The entries of all layers, which only a record still needs when the tree has been made of them."""
+        layers: dict[Digest, Entries] = {}
+        for layer in image.layers:
+            self._context.check_cancelled()
+            if layer.diff_id not in layers:
+                layers[layer.diff_id] = self._kept(layer) or self._bring(layer, streams)
+            yield layers[layer.diff_id]
+        self._context.check_cancelled()
 
     def _kept(self, layer: Layer) -> Entries | None:
         """The entries of a layer that was read before; None if there are none, or an object of them is missing."""
