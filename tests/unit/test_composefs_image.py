@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 
 import pytest
 from bootc_composefs.erofs import Versions, make_image, read_image
@@ -108,6 +109,18 @@ def test_the_order_in_which_a_tree_was_built_does_not_matter() -> None:
     assert make_image(directory({name: inline(name) for name in names})) == make_image(
         directory({name: inline(name) for name in shuffled})
     )
+
+
+def test_making_an_image_takes_less_than_a_kilobyte_of_memory_for_each_file() -> None:
+    count = 5000
+    files = {b"%d" % number: external(400 + number, Object.of(number.to_bytes(32, "big"))) for number in range(count)}
+    root = directory({b"d": directory(files)})
+    tracemalloc.start()
+    try:
+        make_image(root)
+        assert tracemalloc.get_traced_memory()[1] < 1000 * count
+    finally:
+        tracemalloc.stop()
 
 
 REFUSED: dict[str, tuple[Child, str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import stat
 import struct
 
 BLOCK = 4096
@@ -77,6 +78,18 @@ class EntryType(enum.IntEnum):
     FIFO = 5
     SOCKET = 6
     SYMLINK = 7
+
+
+TYPE_BITS = {
+    EntryType.REGULAR: stat.S_IFREG,
+    EntryType.DIRECTORY: stat.S_IFDIR,
+    EntryType.CHARACTER: stat.S_IFCHR,
+    EntryType.BLOCK: stat.S_IFBLK,
+    EntryType.FIFO: stat.S_IFIFO,
+    EntryType.SOCKET: stat.S_IFSOCK,
+    EntryType.SYMLINK: stat.S_IFLNK,
+}
+"""What the mode of an inode has besides the permissions."""
 
 
 class Versions(enum.Enum):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from attrs import define
+from attrs import define, evolve
 
 from bootc_composefs.erofs import check
 from bootc_composefs.erofs.format import (
@@ -43,12 +42,10 @@ class Inode:
     """One inode of the image. What depends on other inodes is filled in later."""
 
     type: EntryType
-    mode: int
-    """with the bits of the type"""
     attributes: Attributes
     nlink: int
     size: int
-    xattrs: list[Pair]
+    xattrs: Sequence[Pair]
     """in order of names; none once they are in the area"""
     layout: Layout = Layout.PLAIN
     special: int = 0
@@ -71,7 +68,7 @@ def make_inode(node: Node) -> Inode:
         case File():
             return _file(node)
         case Directory():
-            return _inode(EntryType.DIRECTORY, stat.S_IFDIR, node.attributes, 2)
+            return _inode(EntryType.DIRECTORY, node.attributes, 2)
         case Symlink():
             return _symlink(node)
         case Special():
@@ -81,18 +78,17 @@ def make_inode(node: Node) -> Inode:
 def make_stub(root: Attributes) -> Inode:
     """The inode that hides a directory of objects: a whiteout that overlayfs is meant to obey."""
     label = [(_LABEL, root.xattrs[_LABEL])] if _LABEL in root.xattrs else []
-    return Inode(EntryType.CHARACTER, stat.S_IFCHR | _STUB_MODE, root, 1, 0, label)
+    return Inode(EntryType.CHARACTER, evolve(root, mode=_STUB_MODE), 1, 0, label)
 
 
-def replaced(xattrs: list[Pair], further: Mapping[bytes, bytes]) -> list[Pair]:
+def replaced(xattrs: Iterable[Pair], further: Mapping[bytes, bytes]) -> list[Pair]:
     """Attributes with further ones, which win; in order of names."""
     return sorted((dict(xattrs) | dict(further)).items())
 
 
-def _inode(type: EntryType, bits: int, attributes: Attributes, nlink: int) -> Inode:
+def _inode(type: EntryType, attributes: Attributes, nlink: int) -> Inode:
     check.numbers(attributes, nlink)
-    xattrs = _escaped(attributes.xattrs) if attributes.xattrs else []
-    return Inode(type, bits | attributes.mode, attributes, nlink, 0, xattrs)
+    return Inode(type, attributes, nlink, 0, _escaped(attributes.xattrs) if attributes.xattrs else ())
 
 
 def _escaped(xattrs: Mapping[bytes, bytes]) -> list[Pair]:
@@ -106,7 +102,7 @@ def _escape(key: bytes) -> bytes:
 
 
 def _file(file: File) -> Inode:
-    inode = _inode(EntryType.REGULAR, stat.S_IFREG, file.attributes, file.nlink)
+    inode = _inode(EntryType.REGULAR, file.attributes, file.nlink)
     inode.size = file.size
     if isinstance(file.content, Object):
         if file.size:
@@ -119,20 +115,20 @@ def _file(file: File) -> Inode:
 
 def _symlink(link: Symlink) -> Inode:
     check.target(link.target)
-    inode = _inode(EntryType.SYMLINK, stat.S_IFLNK, link.attributes, link.nlink)
+    inode = _inode(EntryType.SYMLINK, link.attributes, link.nlink)
     inode.size, inode.layout, inode.tail = len(link.target), Layout.INLINE, link.target
     return inode
 
 
 def _special(node: Special) -> Inode:
     check.numbers(node.attributes, node.nlink, node.rdev)
-    inode = _inode(_TYPES[node.kind], node.kind.value, node.attributes, node.nlink)
+    inode = _inode(_TYPES[node.kind], node.attributes, node.nlink)
     inode.special = node.rdev
     return inode
 
 
 def _whiteout(node: Special) -> Inode:
-    inode = _inode(EntryType.REGULAR, stat.S_IFREG, node.attributes, node.nlink)
+    inode = _inode(EntryType.REGULAR, node.attributes, node.nlink)
     inode.xattrs = replaced(inode.xattrs, dict.fromkeys(WHITEOUT, b""))
     return inode
 
@@ -151,11 +147,9 @@ def _refer(inode: Inode, content: Object) -> None:
     """Send the reader to an object. The inode maps chunks, mostly a single one, of which none is there."""
     digest, path, size = content.digest, content.path, inode.size
     check.external(path, digest, size)
-    inode.xattrs.append((METACOPY, METACOPY_HEAD[len(digest)] + digest if digest else b""))
-    if path:
-        inode.xattrs.append((REDIRECT, b"/" + path))
-    if inode.attributes.xattrs:
-        inode.xattrs.sort()
+    metacopy = METACOPY, METACOPY_HEAD[len(digest)] + digest if digest else b""
+    added = (metacopy, (REDIRECT, b"/" + path)) if path else (metacopy,)
+    inode.xattrs = sorted([*inode.xattrs, *added]) if inode.xattrs else added
     bits = min(max((size - 1).bit_length(), MIN_CHUNK_BITS), MAX_CHUNK_BITS)
     inode.layout, inode.special = Layout.CHUNKS, bits - MIN_CHUNK_BITS
     inode.tail = NULL_CHUNK * (((size - 1) >> bits) + 1)

@@ -22,6 +22,7 @@ from bootc_composefs.erofs.format import (
     SUPERBLOCK,
     SUPERBLOCK_MAGIC,
     SUPERBLOCK_OFFSET,
+    TYPE_BITS,
     EntryType,
     Layout,
     Versions,
@@ -68,7 +69,7 @@ def _encode_xattrs(inodes: Iterable[Inode]) -> SharedTable:
     for inode in inodes:
         if inode.xattrs:
             inode.area = Area(inode.xattrs, table.offsets)
-            inode.xattrs.clear()
+            inode.xattrs = ()
     return table
 
 
@@ -106,14 +107,14 @@ def _head(inode: Inode, number: int, special: int) -> bytes:
     """The inode itself, of 32 or 64 bytes."""
     owner = inode.attributes
     count = inode.area.count if inode.area else 0
-    form = inode.layout << 1
+    form, mode = inode.layout << 1, TYPE_BITS[inode.type] | owner.mode
     if inode.is_compact:
-        return COMPACT.pack(form, count, inode.mode, inode.nlink, inode.size, special, number, owner.uid, owner.gid)
+        return COMPACT.pack(form, count, mode, inode.nlink, inode.size, special, number, owner.uid, owner.gid)
     seconds, nanoseconds = divmod(owner.mtime, SECOND)
     return EXTENDED.pack(
         form | 1,
         count,
-        inode.mode,
+        mode,
         inode.size,
         special,
         number,
