@@ -53,7 +53,7 @@ class _Assembly:
     """Remembers the inodes that have a place, so that their further names become links."""
 
     def __init__(self) -> None:
-        self._placed: dict[int, File | Symlink | Special] = {}
+        self._placed: dict[LayerNode[Content | None], File | Symlink | Special] = {}
 
     def directory(self, node: LayerNode[Content | None]) -> Directory:
         children = {name: self._child(node.children[name]) for name in sorted(node.children)}
@@ -62,11 +62,11 @@ class _Assembly:
     def _child(self, node: LayerNode[Content | None]) -> Child:
         if node.entry.kind is EntryKind.DIRECTORY:
             return self.directory(node)
-        known = self._placed.get(id(node))
+        known = self._placed.get(node)
         if known is not None:
             known.nlink += 1
             return HardLink(known)
-        made = self._placed[id(node)] = self._leaf(node)
+        made = self._placed[node] = self._leaf(node)
         return made
 
     def _leaf(self, node: LayerNode[Content | None]) -> File | Symlink | Special:

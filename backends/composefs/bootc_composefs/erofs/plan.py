@@ -36,7 +36,7 @@ class _Planner:
     def __init__(self, root: Directory) -> None:
         self._root = root
         self._inodes: deque[Inode] = deque()
-        self._leaves: dict[int, Inode] = {}
+        self._leaves: dict[Node, Inode] = {}
         self._links: list[tuple[list[tuple[bytes, Inode]], bytes, HardLink]] = []
         self._around_whiteouts: list[Inode] = []
 
@@ -70,8 +70,8 @@ class _Planner:
             found.append((name, made))
             if isinstance(child, Directory):
                 below.append((child, made))
-            else:
-                self._leaves[id(child)] = made
+            elif child is not None:
+                self._leaves[child] = made
                 has_whiteouts |= isinstance(child, Special) and child.is_whiteout
         found.sort(key=_NAME)
         inode.children = found
@@ -98,7 +98,7 @@ class _Planner:
 
     def _add_links(self) -> None:
         for found, name, link in self._links:
-            made = self._leaves.get(id(link.target))
+            made = self._leaves.get(link.target)
             if made is None:
                 raise self._refusal(link, "hard link to something that is no file of this tree")
             if isinstance(link.target, Special) and link.target.is_whiteout:
