@@ -83,8 +83,9 @@ def _superblock(top: int, count: int, build_time: int, shared: int, blocks: int)
 
 
 def _write_inodes(inodes: deque[Inode], image: BytesIO, end: int, first_block: int) -> list[bytes]:
-    """Write the inodes to their places, each of which is let go then, before the image has grown; `end` is where the
-    last one ends. Gives the data, whose blocks begin with `first_block`.
+    """Write the inodes to their places and let each go, so that the image grows in the room that they leave.
+
+    `end` is where the last one ends. Gives the data, whose blocks begin with `first_block`.
     """
     data: list[bytes] = []
     block, table = first_block, end % BLOCK
