@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from bootc_ostree import bootc_storage_backends
+from bootc_ostree import boot_files, bootc_storage_backends
 from bootc_ostree.glib import GLib, OSTree, file
 from bootc_ostree.options import OstreeOptions
 
@@ -216,6 +216,33 @@ def test_finalizing_makes_it_the_default(sysroot: Path, backend: Backend) -> Non
     origin = sysroot / f"ostree/deploy/default/deploy/{image.key}.0.origin"
     assert origin.read_text() == f"[origin]\ncontainer-image-reference=ostree-unverified-registry:{NAME}\n"
     assert list(backend.deployer.check()) == []
+
+
+@pytest.mark.parametrize("damage", [b"ker", b"kernel 2"], ids=["truncated", "altered"])
+def test_a_damaged_kernel_in_boot_is_not_what_a_new_deployment_starts(
+    sysroot: Path, backend: Backend, deploy: Deploy, damage: bytes
+) -> None:
+    kernel = sysroot / deploy("1").entry.kernel
+    kernel.unlink()
+    kernel.write_bytes(damage)
+    leftover = kernel.parent / ".bootc-tmp-vmlinuz"
+    leftover.write_bytes(b"ker")
+    image = import_version(backend, "1", Tar().add("usr/more"))
+    backend.deployer.stage(image, DeployRequest("default", REFERENCE, KernelArguments()))
+    backend.deployer.finalize()
+    assert sysroot / backend.deployer.deployments()[0].entry.kernel == kernel
+    assert kernel.read_bytes() == b"kernel 1"
+    assert not leftover.exists()
+
+
+def test_boot_files_are_found_before_libostree_has_computed_their_checksum(sysroot: Path, deploy: Deploy) -> None:
+    deployed = deploy("1")
+    (initramfs,) = (sysroot / path for path in deployed.entry.initramfs)
+    initramfs.unlink()
+    initramfs.write_bytes(b"initramfs 2")
+    (root,) = sysroot.glob("ostree/deploy/default/deploy/*.0")
+    boot_files.mend(DirectoryVolume(sysroot / "boot", "boot"), root, None)
+    assert initramfs.read_bytes() == b"initramfs 1"
 
 
 def test_boot_entries_do_not_depend_on_the_version_of_libostree(sysroot: Path, deploy: Deploy) -> None:

@@ -36,7 +36,7 @@ KERNEL = "truncated-kernel"
 """for GRUB only: systemd-boot before 258 gives up, and only firmware or a watchdog can go on"""
 matrix = pytest.mark.matrix
 CASES = [
-    pytest.param(OSTREE_GRUB, (KERNEL, "unhealthy"), id="ostree-grub"),
+    pytest.param(OSTREE_GRUB, ("unhealthy", KERNEL), id="ostree-grub"),
     pytest.param(DIRIMAGE, ("init-exits", "never-complete"), id="dirimage-systemd-boot"),
     pytest.param(COMPOSEFS, ("no-module",), id="composefs-systemd-boot"),
     pytest.param(OSTREE_GRUB, (*EVERY, KERNEL), id="ostree-grub-every", marks=matrix),

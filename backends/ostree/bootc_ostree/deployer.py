@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from bootc.hookspec import Context
 from bootc.image import ImportedImage
 from bootc.machine import Command
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
-from bootc_ostree import inspection, links, menu, origin, refs, var
+from bootc_ostree import boot_files, inspection, links, menu, origin, refs, var
 from bootc_ostree.glib import GLib, OSTree, translated
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity
@@ -196,6 +196,7 @@ class OstreeDeployer(Deployer, Pinning):
         options = OSTree.SysrootWriteDeploymentsOpts()
         options.do_postclean = False
         menu.mend_syslinux(boot_volume(self._machine))
+        self._mend_boot_files(deployments[:1])
         with thawed_after_death(boot_volume(self._machine).root):
             sysroot.write_deployments_with_options(list(deployments), options, None)
 
@@ -212,6 +213,7 @@ class OstreeDeployer(Deployer, Pinning):
     def _finalize_staged(self, id: DeploymentId) -> None:
         """By libostree, which cleans up afterwards: where only that fails, the rest is for `clean`."""
         menu.mend_syslinux(boot_volume(self._machine))
+        self._mend_boot_files([self._find(load(self._machine), id)])
         try:
             with thawed_after_death(boot_volume(self._machine).root):
                 Command(("ostree", "admin", "finalize-staged"), "make the staged deployment the default").run()
@@ -219,6 +221,11 @@ class OstreeDeployer(Deployer, Pinning):
             first = next(iter(self.deployments()))
             if first.is_staged or first.id != id:
                 raise
+
+    def _mend_boot_files(self, deployments: Iterable[OSTree.Deployment]) -> None:
+        for deployment in deployments:
+            root = directory(self._machine, deployment)
+            boot_files.mend(boot_volume(self._machine), root, deployment.get_bootcsum())
 
     def _remove_deployments(self, sysroot: OSTree.Sysroot) -> None:
         """Those in no list; libostree stops at files in their /etc that somebody made immutable."""
