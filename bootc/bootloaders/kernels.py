@@ -76,10 +76,21 @@ class Measurer:
         return found.st_size, self._known[key]
 
 
-def missing(esp: Volume, kernels: Sequence[Kernel]) -> tuple[File, ...]:
-    """The files that are not on the ESP yet, each once."""
+def missing(esp: Volume, kernels: Sequence[Kernel], doubted: Sequence[Kernel] = ()) -> tuple[File, ...]:
+    """The files that are not on the ESP yet, each once. Of the doubted kernels what is there is read and compared."""
     files = dict.fromkeys(file for kernel in kernels for file in kernel.files)
-    return tuple(file for file in files if esp.size(file.path) != file.size)
+    read = {file for kernel in doubted for file in kernel.files}
+    return tuple(
+        file for file in files if esp.size(file.path) != file.size or (file in read and not _is_right(esp, file))
+    )
+
+
+def _is_right(esp: Volume, file: File) -> bool:
+    try:
+        with esp.open(file.path) as there:
+            return _digest(there) == file.digest
+    except (FileSystemError, OSError):
+        return False
 
 
 def require_room(esp: Volume, files: Sequence[File], entries: int) -> None:

@@ -146,8 +146,11 @@ class SystemdBoot(Bootloader, BootCounting):
         return Wanted(entries.key_of(entry.deployment), text)
 
     def _copy(self, wanted: Sequence[Kernel], new_entries: int) -> None:
-        """Bring kernels to the ESP. If they do not fit, what no entry names is removed first."""
-        files = kernels.missing(self._esp, wanted)
+        """Bring kernels to the ESP. If they do not fit, what no entry names is removed first.
+
+        A new default can share the kernel of an older deployment, and with it what a bad disk made of that: it is read.
+        """
+        files = kernels.missing(self._esp, wanted, wanted[:1] if new_entries else ())
         if not files and not new_entries:
             return
         try:

@@ -233,6 +233,17 @@ def test_a_kernel_of_wrong_size_is_copied_again(lab: Lab) -> None:
     assert lab.esp.read(PurePosixPath("bootc", folder, "initrd")) == b"kernel-a initramfs\n" * 1000
 
 
+def test_a_damaged_kernel_is_not_what_a_new_default_starts(lab: Lab) -> None:
+    first, second = lab.entry("first", "same"), lab.entry("second", "same")
+    lab.bootloader.write(BootMenu((first,)))
+    (folder,) = lab.esp.names(PurePosixPath("bootc"))
+    path = PurePosixPath("bootc", folder, "linux")
+    whole = lab.esp.read(path)
+    lab.esp.replace(path, whole[::-1])
+    lab.bootloader.write(BootMenu((second, first)))
+    assert lab.esp.read(path) == whole
+
+
 def test_arguments_that_cannot_be_written_are_refused_before_anything_changes(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("a"))
     lab.writes()
