@@ -18,7 +18,6 @@ NOTHING = hashlib.sha256().digest()
 """of a file without content"""
 
 _CHUNK = 1 << 20
-_LARGE = 64 << 10
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
