@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -105,7 +105,7 @@ def copy(esp: Volume, files: Sequence[File]) -> None:
     """Copy files to the ESP, each whole or not at all, and read them back."""
     for file in files:
         esp.make_directories(file.path.parent)
-        esp.replace(file.path, _chunks(file.source))
+        esp.replace_from(file.path, file.source)
         with esp.open(file.path) as copied:
             if _digest(copied) != file.digest:
                 raise BootloaderError("systemd-boot", f"/{file.path} on the ESP is not the same as {file.source}")
@@ -125,8 +125,3 @@ def _digest(file: BinaryIO) -> str:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _chunks(source: Path) -> Iterator[bytes]:
-    with source.open("rb") as file:
-        yield from iter(lambda: file.read(_CHUNK), b"")

@@ -16,6 +16,8 @@ from bootc.errors import BootcError, FileSystemError, NoSpaceError
 TEMPORARY = ".bootc-tmp-"
 """prefix of files that are being written; any that are found later are leftovers"""
 
+_CHUNK = 1 << 20
+
 
 @frozen
 class Step:
@@ -86,6 +88,11 @@ class Volume(ABC):
     @abstractmethod
     def free(self) -> int:
         """Bytes that can still be written."""
+
+    def replace_from(self, path: PurePosixPath, source: Path) -> None:
+        """Write a file whole, as `replace` does, with the contents of another one."""
+        with source.open("rb") as file:
+            self.replace(path, iter(lambda: file.read(_CHUNK), b""))
 
     def sweep(self, directory: PurePosixPath) -> None:
         """Remove files of a directory that a power cut left half written. Nobody else may be writing there."""

@@ -23,7 +23,7 @@ COMPOSEFS = "test_storage_composefs.py::TestComposefs"
 SYSTEMD_BOOT = "test_bootloader_systemd_boot.py::TestSystemdBoot"
 REGISTRY = "test_fetcher_registry.py::TestRegistryFetcher"
 CONTRACTS: dict[str, type[ConformanceSuite]] = {"S": StorageBackendSuite, "B": BootloaderSuite, "F": FetcherSuite}
-WRITER, FILES = "bootc.roots.trees.writer", "bootc.roots.trees.regular"
+WRITER, METADATA = "bootc.roots.trees.writer", "bootc.roots.trees.metadata"
 ROOTS, SYSROOT = "bootc.roots.deployer", "bootc.roots.sysroot"
 
 
@@ -61,17 +61,17 @@ MUTANTS = [
         "extended attributes are dropped",
         "S3.2",
         DIRIMAGE,
-        FILES,
-        "            os.setxattr(target, key, value)\n",
-        "            pass\n",
+        METADATA,
+        "        os.setxattr(at, key, value, follow_symlinks=follows)\n",
+        "        pass\n",
     ),
     Mutant(
         "set-user-id bits are dropped",
         "S3.1",
         DIRIMAGE,
-        FILES,
-        "os.fchmod(target, entry.mode)",
-        "os.fchmod(target, entry.mode & 0o1777)",
+        METADATA,
+        "os.chmod(at, entry.mode)",
+        "os.chmod(at, entry.mode & 0o1777)",
     ),
     Mutant(
         "further names of a file are left out",

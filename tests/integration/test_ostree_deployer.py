@@ -240,8 +240,8 @@ def test_boot_files_are_found_before_libostree_has_computed_their_checksum(sysro
     (initramfs,) = (sysroot / path for path in deployed.entry.initramfs)
     initramfs.unlink()
     initramfs.write_bytes(b"initramfs 2")
-    (root,) = sysroot.glob("ostree/deploy/default/deploy/*.0")
-    boot_files.mend(DirectoryVolume(sysroot / "boot", "boot"), root, None)
+    (kernel,) = sysroot.glob("ostree/deploy/default/deploy/*.0/usr/lib/modules/*/vmlinuz")
+    boot_files.mend(DirectoryVolume(sysroot / "boot", "boot"), [kernel, kernel.parent / "initramfs.img"], None)
     assert initramfs.read_bytes() == b"initramfs 1"
 
 

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from bootc import bootable
 from bootc.durable import DirectoryVolume, explain
 
 _FOLDERS = PurePosixPath("ostree")
-_CHUNK = 1 << 20
 
 
-def mend(boot: DirectoryVolume, root: Path, checksum: str | None) -> None:
+def mend(boot: DirectoryVolume, sources: Sequence[Path], checksum: str | None) -> None:
     """Write anew what is not as a deployment has it, before that becomes the default. The deployments of one kernel
     share its files, so a new one would start with what a bad disk left of an older one's.
 
-    `root` is the directory of the deployment; `checksum` is libostree's over kernel and initramfs, None if it has not
+    `sources` are the deployment's own kernel and initramfs; `checksum` is libostree's over them, None if it has not
     computed it yet. Raises FileSystemError, NoSpaceError.
     """
     try:
-        sources = _sources(root)
         if not sources:
             return
-        name = checksum or _checksum(sources.values())
+        name = checksum or _checksum(sources)
         for folder in boot.names(_FOLDERS):
             if folder.endswith(f"-{name}"):
                 boot.sweep(_FOLDERS / folder)
-                for file, source in sources.items():
-                    _mend_one(boot, _FOLDERS / folder / file, source)
+                for source in sources:
+                    _mend_one(boot, _FOLDERS / folder / _name_in_boot(source), source)
     except OSError as error:
-        raise explain(error, str(error.filename or root)) from error
+        raise explain(error, str(error.filename or sources[0])) from error
 
 
-def _sources(root: Path) -> Mapping[str, Path]:
-    """The files of a deployment by the names that libostree gives them in /boot."""
-    for kernel in sorted(root.glob(f"{bootable.MODULES}/*/vmlinuz")):
-        version, initramfs = kernel.parent.name, kernel.parent / "initramfs.img"
-        files = {f"vmlinuz-{version}": kernel}
-        return {**files, f"initramfs-{version}.img": initramfs} if initramfs.exists() else files
-    return {}
+def _name_in_boot(source: Path) -> str:
+    """As libostree names the files of `usr/lib/modules/VERSION` in /boot."""
+    return f"{source.stem}-{source.parent.name}{source.suffix}"
 
 
 def _checksum(files: Iterable[Path]) -> str:
@@ -57,9 +50,4 @@ def _mend_one(boot: DirectoryVolume, path: PurePosixPath, source: Path) -> None:
         return
     there = boot.path(path)
     if not there.samefile(source) and not filecmp.cmp(there, source, shallow=False):
-        boot.replace(path, _chunks(source))
-
-
-def _chunks(source: Path) -> Iterator[bytes]:
-    with source.open("rb") as file:
-        yield from iter(lambda: file.read(_CHUNK), b"")
+        boot.replace_from(path, source)

@@ -19,7 +19,7 @@ from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
 from bootc_ostree import boot_files, inspection, links, menu, origin, refs, var
 from bootc_ostree.glib import GLib, OSTree, translated
 from bootc_ostree.options import OstreeOptions
-from bootc_ostree.records import describe, expendable, identity
+from bootc_ostree.records import describe, expendable, identity, own_boot_files, tree_of
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
 from bootc_ostree.thaw import thawed_after_death
 from bootc_ostree.tree import checkout_etc
@@ -223,9 +223,11 @@ class OstreeDeployer(Deployer, Pinning):
                 raise
 
     def _mend_boot_files(self, deployments: Iterable[OSTree.Deployment]) -> None:
+        repo = repository(self._machine)
         for deployment in deployments:
-            root = directory(self._machine, deployment)
-            boot_files.mend(boot_volume(self._machine), root, deployment.get_bootcsum())
+            own = own_boot_files(deployment, tree_of(repo, deployment))
+            sources = [self._machine.root / path for path in own]
+            boot_files.mend(boot_volume(self._machine), sources, deployment.get_bootcsum())
 
     def _remove_deployments(self, sysroot: OSTree.Sysroot) -> None:
         """Those in no list; libostree stops at files in their /etc that somebody made immutable."""

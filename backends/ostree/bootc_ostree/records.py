@@ -101,7 +101,7 @@ def _entry(
     image: ImportedImage | None,
     options: KernelArguments,
 ) -> BootEntry:
-    tree = _tree(repo, deployment)
+    tree = tree_of(repo, deployment)
     kernel, initramfs = _boot_files(machine, deployment, tree)
     version = image.version if image else None
     short = image.digest.short if image else deployment.get_csum()[:12]
@@ -124,7 +124,8 @@ def _with_link(machine: Machine, deployment: OSTree.Deployment, options: KernelA
     return options.without((_KEY,)).with_added((f"{_KEY}=/{links.path_of(deployment)}",))
 
 
-def _tree(repo: OSTree.Repo, deployment: OSTree.Deployment) -> Tree | None:
+def tree_of(repo: OSTree.Repo, deployment: OSTree.Deployment) -> Tree | None:
+    """The tree of a deployment in the repository; None if it is not there any more."""
     try:
         return RootTree(repo, root_of(repo, deployment.get_csum()))
     except GLib.Error:
@@ -139,21 +140,25 @@ def installed_boot_files(deployment: OSTree.Deployment) -> tuple[PurePosixPath, 
     return tuple(_BOOT / name.removeprefix("/boot").lstrip("/") for name in names if name)
 
 
+def own_boot_files(deployment: OSTree.Deployment, tree: Tree | None) -> tuple[PurePosixPath, ...]:
+    """Kernel and initramfs below the sysroot, as they lie in the deployment itself; none if it has no kernel."""
+    for version in tree.names(bootable.MODULES) if tree else ():
+        folder = bootable.MODULES / version
+        beside = tree.names(folder) if tree else ()
+        if "vmlinuz" in beside:
+            base = relative_directory(deployment) / folder
+            return tuple(base / name for name in ("vmlinuz", "initramfs.img") if name in beside)
+    return ()
+
+
 def _boot_files(
     machine: Machine, deployment: OSTree.Deployment, tree: Tree | None
 ) -> tuple[PurePosixPath, tuple[PurePosixPath, ...]]:
     """Kernel and initramfs below the sysroot: in /boot once they are there, before that in the deployment."""
-    installed = installed_boot_files(deployment)
-    if installed and all(file_size(machine, path) for path in installed):
-        return installed[0], installed[1:]
-    base = relative_directory(deployment)
-    for version in tree.names(bootable.MODULES) if tree else ():
-        beside = tree.names(bootable.MODULES / version) if tree else ()
-        if "vmlinuz" in beside:
-            initramfs = next((name for name in ("initramfs.img", "initramfs") if name in beside), None)
-            path = base / bootable.MODULES / version
-            return path / "vmlinuz", (path / initramfs,) if initramfs else ()
-    return installed[0] if installed else base / bootable.MODULES, installed[1:]
+    files = installed_boot_files(deployment)
+    if not files or not all(file_size(machine, path) for path in files):
+        files = own_boot_files(deployment, tree) or files or (relative_directory(deployment) / bootable.MODULES,)
+    return files[0], files[1:]
 
 
 def _system_name(tree: Tree) -> str:

@@ -6,38 +6,19 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 
 from attrs import frozen
 
-from bootc.durable import DirectoryVolume
 from bootc.layers import Content, Entry
+from bootc.roots.trees.metadata import set_metadata
 from bootc.roots.trees.sharing import Sharing, Twin, write_all
+from bootc.roots.trees.steps import TreeSteps
 
 NOTHING = hashlib.sha256().digest()
 """of a file without content"""
 
 _CHUNK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@frozen
-class TreeSteps:
-    """Tells the volume's observer of each step below `root`, in the words of `bootc.durable.Step`."""
-
-    volume: DirectoryVolume
-    root: PurePosixPath
-
-    def tell(self, name: str, *paths: bytes, data: bytes | None = None) -> None:
-        """A step that is about to be taken; paths are those of entries."""
-        if self.volume.is_observed:
-            self.volume.announce(name, *(self.root / os.fsdecode(path) for path in paths), data=data)
-
-    def tell_from(self, other: PurePosixPath, name: str, path: bytes, data: bytes | None = None) -> None:
-        """A step whose first path is the same one in another tree."""
-        if self.volume.is_observed:
-            relative = os.fsdecode(path)
-            self.volume.announce(name, other / relative, self.root / relative, data=data)
 
 
 @frozen
@@ -113,20 +94,6 @@ class FileWriter:
                 self._steps.tell_from(self._sharing.root, "clone", entry.path, data=b"%d" % twin.same)
                 self._sharing.fill(twin, entry.size, target)
             yield target
-            self._complete(entry, target)
+            set_metadata(self._steps, entry, target, owner=self._owner)
         finally:
             os.close(target)
-
-    def _complete(self, entry: Entry, target: int) -> None:
-        """Owner, mode, attributes and time, in an order in which none undoes another."""
-        tell = self._steps.tell
-        if (entry.uid, entry.gid) != self._owner:
-            tell("chown", entry.path, data=b"%d:%d" % (entry.uid, entry.gid))
-            os.fchown(target, entry.uid, entry.gid)
-        tell("chmod", entry.path, data=b"%o" % entry.mode)
-        os.fchmod(target, entry.mode)
-        for key, value in entry.xattrs.items():
-            tell("setxattr", entry.path, data=key + b"=" + value)
-            os.setxattr(target, key, value)
-        tell("utimens", entry.path, data=b"%d" % entry.mtime)
-        os.utime(target, ns=(entry.mtime, entry.mtime))

@@ -7,26 +7,24 @@ but root can look into them, and nothing is inherited from them.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TypeAlias, TypeVar
 
 from attrs import evolve
 
-from bootc.durable import DirectoryVolume, explain
-from bootc.errors import FileSystemError
+from bootc.durable import DirectoryVolume
 from bootc.image import Digest
-from bootc.layers import Content, Entry, EntryKind, printable
+from bootc.layers import Content, Entry, EntryKind
 from bootc.roots.trees.descriptors import OPEN_DIRECTORY, Directories, by_descriptor, scan
 from bootc.roots.trees.labelling import Label
-from bootc.roots.trees.regular import FileWriter, TreeSteps, Written
+from bootc.roots.trees.metadata import SELINUX, context, explained, remove_xattr, set_context, set_metadata
+from bootc.roots.trees.regular import FileWriter, Written
 from bootc.roots.trees.sharing import Sharing
+from bootc.roots.trees.steps import TreeSteps
 
-_SELINUX = b"security.selinux"
 _DEFAULT_ACL = b"system.posix_acl_default"
 _DEVICES = {EntryKind.CHARACTER: stat.S_IFCHR, EntryKind.BLOCK: stat.S_IFBLK, EntryKind.FIFO: stat.S_IFIFO}
 
@@ -90,7 +88,7 @@ class TreeWriter:
 
         The tree is whole only when the answer was read to its end. Raises ContentsMissing, see `lay_again`.
         """
-        with self._explained(b""):
+        with explained(self._steps, b""):
             yield from self._complete(b"", self._made.open(b""), label)
         if self._lost:
             raise ContentsMissing(self._lost)
@@ -104,12 +102,11 @@ class TreeWriter:
         if plain == entry.mode and not has_acl:
             return entry
         directory = self._made.open(entry.path)
-        with self._explained(entry.path):
+        with explained(self._steps, entry.path):
             self._step("chmod", entry.path, data=b"%o" % plain)
             os.fchmod(directory, plain)
             if has_acl:
-                self._step("removexattr", entry.path, data=_DEFAULT_ACL)
-                os.removexattr(directory, _DEFAULT_ACL)
+                remove_xattr(self._steps, entry.path, directory, _DEFAULT_ACL)
         return evolve(entry, mode=plain, xattrs=xattrs)
 
     def _lay(
@@ -118,7 +115,7 @@ class TreeWriter:
         self._own = set()
         for entry, source in entries:
             digest = b""
-            with self._explained(entry.path):
+            with explained(self._steps, entry.path):
                 if entry.is_opaque:
                     self._clear(entry.parent)
                 elif entry.whiteout is not None:
@@ -141,13 +138,13 @@ class TreeWriter:
                 directory = self._cleared(entry)
                 self._step("symlink", entry.path, data=entry.target)
                 os.symlink(entry.target, entry.name, dir_fd=directory)
-                self._set_metadata(entry, directory)
+                set_metadata(self._steps, entry, by_descriptor(directory, entry.name))
             case EntryKind.CHARACTER | EntryKind.BLOCK | EntryKind.FIFO:
                 directory, mode = self._cleared(entry), _DEVICES[entry.kind] | 0o600
                 device = os.makedev(*entry.device)
                 self._step("mknod", entry.path, data=b"%o:%d" % (mode, device))
                 os.mknod(entry.name, mode, device, dir_fd=directory)
-                self._set_metadata(entry, directory)
+                set_metadata(self._steps, entry, by_descriptor(directory, entry.name))
         return b""
 
     def _put_directory(self, entry: Entry) -> None:
@@ -234,21 +231,7 @@ class TreeWriter:
             return True
         return False
 
-    # ------------------------------------------------------------ metadata
-
-    def _set_metadata(self, entry: Entry, directory: int, extra: Mapping[bytes, bytes] | None = None) -> None:
-        """Owner, mode, attributes and time, in an order in which none undoes another."""
-        name, path = entry.name or b".", by_descriptor(directory, entry.name or b".")
-        self._step("chown", entry.path, data=b"%d:%d" % (entry.uid, entry.gid))
-        os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
-        if entry.kind is not EntryKind.SYMLINK:
-            self._step("chmod", entry.path, data=b"%o" % entry.mode)
-            os.chmod(path, entry.mode)
-        for key, value in {**entry.xattrs, **(extra or {})}.items():
-            self._step("setxattr", entry.path, data=key + b"=" + value)
-            os.setxattr(path, key, value, follow_symlinks=False)
-        self._step("utimens", entry.path, data=b"%d" % entry.mtime)
-        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=directory, follow_symlinks=False)
+    # ------------------------------------------------------------ completing
 
     def _complete(self, path: bytes, directory: int, label: Label | None) -> Iterator[tuple[bytes, bytes]]:
         """One directory, contents first."""
@@ -261,7 +244,7 @@ class TreeWriter:
                 finally:
                     os.close(opened)
             else:
-                self._label(child, directory, label)
+                set_context(self._steps, label, child, directory)
                 if found.inode in self._missing:
                     self._lost.add(self._missing[found.inode])
                 elif found.is_file and (digest := self._digests.get(found.inode)):
@@ -270,51 +253,14 @@ class TreeWriter:
 
     def _complete_self(self, path: bytes, directory: int, label: Label | None) -> None:
         entry = self._directories[path]
-        context = label(_image_path(path), stat.S_IFDIR) if label else None
-        extra = {_SELINUX: context.encode() + b"\0"} if context else {}
+        extra = context(label, path, stat.S_IFDIR)
         before = self._taken_over.get(path)
         if before is entry and not extra and os.fstat(directory).st_mtime_ns == entry.mtime:
             return
-        with self._explained(path):
-            for key in before.xattrs.keys() - {*entry.xattrs, _SELINUX} if before else ():
-                self._step("removexattr", path, data=key)
-                os.removexattr(by_descriptor(directory, b"."), key)
-            if not path:
-                self._set_metadata(entry, directory, extra)
-                return
-            parent = os.open(b"..", OPEN_DIRECTORY, dir_fd=directory)
-            try:
-                self._set_metadata(entry, parent, extra)
-            finally:
-                os.close(parent)
-
-    def _label(self, path: bytes, directory: int, label: Label | None) -> None:
-        if label is None:
-            return
-        name = path.rpartition(b"/")[2]
-        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-        if context := label(_image_path(path), mode):
-            with self._explained(path):
-                value = context.encode() + b"\0"
-                self._step("setxattr", path, data=_SELINUX + b"=" + value)
-                os.setxattr(by_descriptor(directory, name), _SELINUX, value, follow_symlinks=False)
-
-    # ------------------------------------------------------------ steps and failures
+        with explained(self._steps, path):
+            for key in before.xattrs.keys() - {*entry.xattrs, SELINUX} if before else ():
+                remove_xattr(self._steps, path, directory, key)
+            set_metadata(self._steps, entry, directory, extra)
 
     def _step(self, name: str, *paths: bytes, data: bytes | None = None) -> None:
         self._steps.tell(name, *paths, data=data)
-
-    @contextmanager
-    def _explained(self, path: bytes) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            shown = f"{self._steps.volume.path(self._steps.root)}/{printable(path) if path else ''}"
-            if error.errno == errno.ENOTSUP:
-                hint = "install on a filesystem with extended attributes, as ext4, xfs and btrfs"
-                raise FileSystemError(shown, "the filesystem cannot hold its extended attributes", hint) from error
-            raise explain(error, shown) from error
-
-
-def _image_path(path: bytes) -> str:
-    return "/" + os.fsdecode(path)
