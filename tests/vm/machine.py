@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,10 +26,12 @@ BOOT = 600.0
 _ANSWER = 30.0
 """Seconds that the guest agent may take for a question that costs it nothing."""
 _STUCK = 60.0
-"""Seconds without a sign of the firmware after a reset; it takes five."""
+"""Seconds without a sign of the firmware after a reset, or of the boot loader after the firmware; they take five."""
 
-_RESETTING = re.compile(r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting)$")
-"""what a kernel says last before it resets the machine"""
+_LAST_WORDS = re.compile(
+    r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting|BdsDxe: starting .*)$"
+)
+"""what a kernel says before it resets the machine, and the firmware before the boot loader shows its menu"""
 
 
 class MachineError(Exception):
@@ -158,12 +161,17 @@ class VirtualMachine:
         return time.monotonic() - self._since
 
     def _press_reset_if_stuck(self) -> None:
-        """Press the reset button of a machine whose firmware never came back from the reset that the guest asked for.
+        """Press the reset button of a machine that says nothing after it was reset.
 
-        Emulated processors do that now and then: they run, and nothing appears on the console. The kernel had said its
-        last word by then, and nothing else is pressed for.
+        Emulated processors do that now and then: the kernel or the firmware had its last word, and neither the firmware
+        nor the menu of the boot loader appears. No deployment has a part in that yet, and nothing else is pressed for.
+        Each time is a warning in the report of the tests, with what the processor was doing.
         """
-        if _RESETTING.search(self.serial_tail(1).rstrip()) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
+        last = self.serial_tail(1).rstrip()
+        if _LAST_WORDS.search(last) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
+            registers = self.monitor("human-monitor-command", **{"command-line": "info registers"})
+            state = "\n".join(registers.splitlines()[:7])
+            warnings.warn(f"reset was pressed for {self.folder} after {last!r}\n{state}", stacklevel=2)
             os.utime(self.serial_log)
             self.monitor("system_reset")
 
