@@ -127,7 +127,7 @@ class Session:
         """A transaction on the installed system. `host.prepare` must have run before."""
         found = self.find()
         if found is None:
-            raise HostError("System not booted via bootc", "use --sysroot PATH for a system that is not booted")
+            raise self._nothing_installed()
         machine, plugin = found
         state = State.of(machine)
         state.check_writable()
@@ -136,6 +136,12 @@ class Session:
             machine = self._with_disk(machine, stack)
             steps = self._steps(machine, plugin, self._bootloader(machine, system), self.config.settings.tries)
             yield Transaction(steps, Lock.of(machine).hold, system.stateroot if system else "default")
+
+    def _nothing_installed(self) -> HostError:
+        sysroot = self.selection.sysroot
+        if sysroot is None:
+            return HostError("System not booted via bootc", "use --sysroot PATH for a system that is not booted")
+        return HostError(f"{sysroot}: no system is installed there", "check the path, or `bootc install to-filesystem`")
 
     # ------------------------------------------------------------ new systems
 

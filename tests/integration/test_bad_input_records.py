@@ -87,7 +87,7 @@ def test_a_directory_that_is_no_sysroot(tmp_path: Path) -> None:
     assert fails(tmp_path, "--sysroot", f"{tmp_path}/absent", "status") == f"{tmp_path}/absent: no such directory"
     (tmp_path / "plain").mkdir()
     assert error(tmp_path / "plain", "upgrade") == (
-        "System not booted via bootc (use --sysroot PATH for a system that is not booted)"
+        f"{tmp_path}/plain: no system is installed there (check the path, or `bootc install to-filesystem`)"
     )
 
 
