@@ -37,7 +37,8 @@ def check_image(image: Image, platform: Platform) -> tuple[Notice, ...]:
         hint = "build the image with `LABEL containers.bootc 1`"
         raise ImageError(name, "target image does not have a containers.bootc or ostree.bootable label", hint)
     if image.architecture != platform.architecture:
-        raise ImageError(name, f"image has architecture {image.architecture}; expected {platform.architecture}")
+        problem = f"image has architecture {image.architecture}; expected {platform.architecture}"
+        raise ImageError(name, problem, "choose an image for this machine")
     if label is None:
         return (Notice("Image is missing label: containers.bootc", is_warning=True),)
     return () if label == "1" else (Notice(f"Unknown containers.bootc value {label}", is_warning=True),)

@@ -10,11 +10,13 @@ class BootcError(Exception):
     """A failure to report as one line: what failed, on what; `hint` says what to do next."""
 
     exit_code: ClassVar[int] = 1
+    usual_hint: ClassVar[str | None] = None
+    """what to do next where whoever raises it knows nothing better"""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class UsageError(BootcError):
@@ -172,6 +174,8 @@ class FetchError(BootcError):
 class NotFoundError(FetchError):
     """The registry or directory answered, and has no such image or blob."""
 
+    usual_hint = "check the name and the tag"
+
 
 class AuthenticationError(FetchError):
     """The registry wants credentials, or refused the ones it got."""
@@ -191,13 +195,19 @@ class DowngradeError(PolicyError):
 class NetworkError(FetchError):
     """No connection, a time-out, or a server that failed after all retries."""
 
+    usual_hint = "check the network and the address, then try again"
+
 
 class ProtocolError(FetchError):
     """The other side answered something that its protocol does not allow."""
 
+    usual_hint = "check that this is the address of a registry, and that the image was pushed whole"
+
 
 class IntegrityError(FetchError):
     """Content does not have the digest or size by which it was named."""
+
+    usual_hint = "try again; if it stays so, push the image again"
 
 
 class RebuiltLayerError(IntegrityError):
@@ -210,9 +220,13 @@ class RebuiltLayerError(IntegrityError):
 class UnsupportedError(FetchError):
     """A form of image, media type or transport that this fetcher does not handle."""
 
+    usual_hint = "push the image in another form: OCI, with layers in gzip or zstd"
+
 
 class ImageError(BootcError):
     """The image was fetched but cannot be installed."""
+
+    usual_hint = "mend the image and build it again"
 
     def __init__(self, image: str, problem: str, hint: str | None = None) -> None:
         self.image, self.problem = image, problem
@@ -221,6 +235,8 @@ class ImageError(BootcError):
 
 class LayerError(BootcError):
     """A tar entry that is refused. `entry` is its name, escaped so that it is safe on a terminal."""
+
+    usual_hint = "build the image again without it"
 
     def __init__(self, entry: str, problem: str, hint: str | None = None) -> None:
         self.entry, self.problem = entry, problem

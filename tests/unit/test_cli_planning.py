@@ -114,7 +114,7 @@ def test_a_broken_table_of_contents_means_whole_layers(layout: Layout) -> None:
 def test_an_image_that_is_not_there_is_told(layout: Layout, missing: str) -> None:
     layout.add("2" if missing == "1" else "1", [BASE])
     run = bootc("image", "plan", layout.reference("1"), layout.reference("2"))
-    name = f"ostree-unverified-image:{layout.reference(missing)}"
+    name = layout.reference(missing)
     there = "2" if missing == "1" else "1"
     assert run == Run(1, "", f"error: {name}: no image of this name (names in it: {there})\n")
 

@@ -54,7 +54,7 @@ class Configuration:
     def _sources(self, reference: ImageReference) -> tuple[PullSource, ...]:
         registries = Registries.load(self.places)
         registries.require_unambiguous(reference.name)
-        found = registries.sources(RegistryName.parse(reference.name), reference.short)
+        found = registries.sources(RegistryName.parse(reference.name), reference.display)
         return tuple(
             evolve(source, is_insecure=source.is_insecure or is_listed(source.name.repository.domain, self.insecure))
             for source in found

@@ -32,7 +32,7 @@ def assemble(
     reference: ImageReference, top: Document, platform: Platform, load_manifest: Load, load_blob: Load, accept: Accept
 ) -> Image:
     """Choose the platform's manifest, have it accepted, and read the config. Raises FetchError."""
-    source = reference.short
+    source = reference.display
     document, manifest = _descend(top, platform, load_manifest, source)
     verdict = accept((top.data, document.data))
     config = load_verified(manifest.config, load_blob, source)

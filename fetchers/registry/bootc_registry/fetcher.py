@@ -101,7 +101,7 @@ class RegistryFetcher(Fetcher, Peek, Explain):
     def _places(self, reference: ImageReference) -> tuple[Place, ...]:
         """Mirrors, then the image's own registry. Raises PolicyError for what is blocked."""
         self._registries.require_unambiguous(reference.name)
-        sources = self._registries.sources(RegistryName.parse(reference.name), reference.short)
+        sources = self._registries.sources(RegistryName.parse(reference.name), reference.display)
         return tuple(Place(self._client(reference, source), source.name) for source in sources)
 
     def _client(self, reference: ImageReference, source: PullSource) -> RegistryClient:
@@ -110,11 +110,11 @@ class RegistryFetcher(Fetcher, Peek, Explain):
         is_insecure = source.is_insecure or self._options.is_insecure(repository.domain)
         endpoint = Endpoint(repository, is_insecure, source.is_mirror)
         with self._lock:
-            known = self._clients.get((endpoint, reference.short))
+            known = self._clients.get((endpoint, reference.display))
             if known is None:
-                known = self._clients[endpoint, reference.short] = RegistryClient(
+                known = self._clients[endpoint, reference.display] = RegistryClient(
                     endpoint,
-                    reference.short,
+                    reference.display,
                     self._options,
                     self._http,
                     self._waiting,

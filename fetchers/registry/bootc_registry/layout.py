@@ -177,7 +177,7 @@ class _Part:
 @contextmanager
 def open_layout(reference: ImageReference) -> Iterator[Layout]:
     """The files that a reference of one of the local transports names. Raises FetchError."""
-    source = reference.short
+    source = reference.display
     path, _, selector = reference.name.partition(":")
     match reference.transport:
         case "oci":

@@ -52,7 +52,7 @@ class Handover:
             theirs = Registries().with_file(path, is_drop_in=True)
             if prefix in theirs.registries and _sources(theirs.only(prefix), name, reference, ()) != sources:
                 problem = f"skopeo would follow {path} for {prefix}, although other configuration replaces it"
-                raise UnsupportedError(reference.short, problem, _HINT)
+                raise UnsupportedError(reference.display, problem, _HINT)
         return cls(
             _document(prefix, sources, configuration.helpers),
             _certificates(places, sources, reference),
@@ -95,7 +95,7 @@ def _appear(path: Path, text: str) -> None:
 def _sources(
     configuration: Registries, name: RegistryName, reference: ImageReference, insecure: Sequence[str]
 ) -> tuple[PullSource, ...]:
-    found = configuration.sources(name, reference.short)
+    found = configuration.sources(name, reference.display)
     return tuple(
         evolve(source, is_insecure=source.is_insecure or is_listed(source.name.repository.domain, insecure))
         for source in found
@@ -132,5 +132,5 @@ def _certificates(places: Places, sources: Sequence[PullSource], reference: Imag
     new = [path for path in found if path and not any(path.is_relative_to(places.root / base) for base in old)]
     if new and len(domains) > 1:
         problem = f"skopeo may not find the certificates in {new[0]}, and several registries serve the image"
-        raise UnsupportedError(reference.short, problem, "let the fetcher `registry` fetch it")
+        raise UnsupportedError(reference.display, problem, "let the fetcher `registry` fetch it")
     return new[0] if new else None
