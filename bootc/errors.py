@@ -236,7 +236,7 @@ class ImageError(BootcError):
 class LayerError(BootcError):
     """A tar entry that is refused. `entry` is its name, escaped so that it is safe on a terminal."""
 
-    usual_hint = "build the image again without it"
+    usual_hint = "build the image again; nothing of this layer is used"
 
     def __init__(self, entry: str, problem: str, hint: str | None = None) -> None:
         self.entry, self.problem = entry, problem

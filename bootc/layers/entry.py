@@ -88,4 +88,4 @@ def printable(name: bytes) -> str:
 
 def refusal(name: bytes, problem: str) -> LayerError:
     """The error for an entry that is not let in, to be raised by the caller."""
-    return LayerError(printable(name), problem, "build the image again; nothing of this layer is used")
+    return LayerError(printable(name), problem)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bootc.errors import BootcError, ImageError, IntegrityError, NetworkError, UnsupportedError
 from bootc.image import Image
 from bootc.manifest import OCI_MANIFEST
 from bootc.testing.registry import Action, FakeRegistry, answers, cut_after, holds, redirects, with_body
@@ -46,6 +47,11 @@ def normal(line: str, address: str) -> str:
 
 def layer_of(world: World, image: Image) -> Path:
     return world.stored(image.layers[LAYER].descriptor.digest)
+
+
+def hint(kind: type[BootcError]) -> str:
+    """A pattern for the hint of errors that have none of their own."""
+    return re.escape(f" ({kind.usual_hint})")
 
 
 SPOILED = {
@@ -85,7 +91,7 @@ def test_content_that_is_not_what_it_is_named(
     path = path_of(world, world.publish(name))
     good = path.read_bytes()
     spoil(path, change)
-    assert re.fullmatch(line.format(name=name), switch(world, root, name))
+    assert re.fullmatch(line.format(name=name) + hint(IntegrityError), switch(world, root, name))
 
     path.write_bytes(good)
     again = bootc(*on(world, root), "switch", world.reference(name))
@@ -108,7 +114,8 @@ def test_a_manifest_that_is_not_what_its_digest_names(world: World, root: Path) 
         fake.disturb("manifests", with_body(lambda body: body + b" "), is_forever=True)
         reference = f"{fake.address}/fake/os@{image.digest}"
         line = fails(root.parent, *on(world, root), "switch", reference, root=root)
-        assert normal(line, fake.address) == ("REGISTRY/fake/os@DIGEST: what was served as DIGEST has another digest")
+        problem = f"what was served as DIGEST has another digest ({IntegrityError.usual_hint})"
+        assert normal(line, fake.address) == f"REGISTRY/fake/os@DIGEST: {problem}"
 
 
 def test_a_config_that_names_other_content(world: World, root: Path) -> None:
@@ -118,7 +125,7 @@ def test_a_config_that_names_other_content(world: World, root: Path) -> None:
     world.publish_edited("diffid", config=lie)
     assert re.fullmatch(
         "docker://REGISTRY/diffid:latest: layer [0-9a-f]{12}:"
-        " its content does not have the diffID that the image config names",
+        " its content does not have the diffID that the image config names" + hint(IntegrityError),
         switch(world, root, "diffid"),
     )
 
@@ -141,7 +148,7 @@ def test_a_wrong_media_type(
 ) -> None:
     name = f"media-{request.node.callspec.id}"
     world.publish_edited(name, manifest=edit)
-    assert switch(world, root, name) == f"REGISTRY/{name}:latest: {line}"
+    assert switch(world, root, name) == f"REGISTRY/{name}:latest: {line} ({UnsupportedError.usual_hint})"
 
 
 def test_a_manifest_of_another_type(world: World, root: Path) -> None:
@@ -177,6 +184,7 @@ def test_an_image_for_another_machine(world: World, root: Path) -> None:
     world.publish_edited("pdp11", config=other_machine)
     assert switch(world, root, "pdp11") == (
         "docker://REGISTRY/pdp11:latest: image has architecture pdp11; expected amd64"
+        " (choose an image for this machine)"
     )
 
 
@@ -197,7 +205,8 @@ UNFIT = {
     ),
     "a kernel version that steers terminals": (
         [Tar().directory("usr").directory("etc").add("usr/lib/modules/6 \x1b[31m/vmlinuz")],
-        "docker://REGISTRY/{name}:latest: kernel version '6 \\x1b[31m' cannot stand in a boot entry",
+        "docker://REGISTRY/{name}:latest: kernel version '6 \\x1b[31m' cannot stand in a boot entry"
+        f" ({ImageError.usual_hint})",
     ),
     "a tar archive that ends too early": (
         [*os_layers("2"), Tar().add("usr/lib/cut", data=bytes(9000)).data[:2000]],
@@ -252,7 +261,8 @@ def test_an_unreachable_registry(world: World, root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     line = fails(root.parent, *on(world, root), "switch", f"{address}/os:latest", root=root)
-    assert normal(line, address) == "REGISTRY/os:latest: REGISTRY: connection refused (3 tries)"
+    problem = f"connection refused (3 tries) ({NetworkError.usual_hint})"
+    assert normal(line, address) == f"REGISTRY/os:latest: REGISTRY: {problem}"
 
 
 def test_an_image_that_is_not_there(world: World, root: Path) -> None:
@@ -263,7 +273,7 @@ def test_an_image_that_is_not_there(world: World, root: Path) -> None:
     absent = f"{root.parent}/absent"
     line = fails(root.parent, *on(world, root), "switch", "--transport", "oci", f"{absent}:v1", root=root)
     hint = "(mount the medium that it is on, or follow another image with `bootc switch`)"
-    assert line == f"ostree-unverified-image:oci:{absent}:v1: {absent}: no such file or directory {hint}"
+    assert line == f"oci:{absent}:v1: {absent}: no such file or directory {hint}"
 
 
 def test_a_registry_that_wants_credentials(world: World, root: Path, tmp_path: Path) -> None:
@@ -305,11 +315,11 @@ FAULTS = {
     "cut again and again": ([("blobs", cut_after(40))], "REGISTRY/fake/os:latest: .*(cut|after).*"),
     "failing": (
         [("blobs", answers(503, b"<html>\x1b[2Jbusy"))],
-        r"REGISTRY/fake/os:latest: REGISTRY answered 503 \(3 tries\)",
+        r"REGISTRY/fake/os:latest: REGISTRY answered 503 \(3 tries\)" + hint(NetworkError),
     ),
     "storage that is gone, behind a signed address": (
         [("blobs", redirects("http://127.0.0.1:9/bucket?X-Amz-Signature=secret"))],
-        r"REGISTRY/fake/os:latest: 127\.0\.0\.1:9: connection refused \(3 tries\)",
+        r"REGISTRY/fake/os:latest: 127\.0\.0\.1:9: connection refused \(3 tries\)" + hint(NetworkError),
     ),
     "silent": ([("blobs", holds(10))], "REGISTRY/fake/os:latest: no answer in time.*"),
 }
