@@ -84,7 +84,7 @@ class PartialDownload:
     def run(self) -> None:
         """Fetch what is needed. What keeps the parts from being used leads to the whole blob, never to an error."""
         try:
-            self._is_planned = self._is_prepared()
+            self._is_planned = self._try_parts()
         except BaseException as error:
             self._error = error
         finally:
@@ -139,8 +139,8 @@ class PartialDownload:
         if self._transfer is not None:
             self._transfer.parts.close()
 
-    def _is_prepared(self) -> bool:
-        """Whether all parts are here; there is room for the whole blob, if not."""
+    def _try_parts(self) -> bool:
+        """Fetch what is missing, and answer with True; or see to it that there is room for the whole blob."""
         try:
             if self._prepare():
                 return True
