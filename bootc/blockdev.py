@@ -17,7 +17,7 @@ from attrs import frozen
 
 from bootc.durable import Observer, Volume
 from bootc.errors import FileSystemError, MissingProgramError
-from bootc.esp import MountedFatVolume, MtoolsVolume
+from bootc.esp import MountedFatVolume, MtoolsVolume, repair
 from bootc.machine import Command, Filesystem
 from bootc.platform import ESP_TYPE
 
@@ -191,6 +191,8 @@ def _mounted(location: EspLocation, at: Path) -> Iterator[None]:
     options = _ESP_OPTIONS
     if not location.device.is_block_device() or location.offset:
         options += f",loop,offset={location.offset},sizelimit={location.size}"
+    else:
+        repair(location.device)
     Command(("mount", "-t", "vfat", "-o", options, str(location.device), str(at)), "mount the EFI partition").run()
     try:
         yield

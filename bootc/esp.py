@@ -11,16 +11,18 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
 
 from bootc.durable import TEMPORARY, DirectoryVolume, Observer, Step, Volume, flush
-from bootc.errors import BootcError, FileSystemError, NoSpaceError, ProgramError
+from bootc.errors import BootcError, FileSystemError, MissingProgramError, NoSpaceError, ProgramError
 from bootc.machine import Command, Outcome
 
 _ROOT = PurePosixPath()
+_SECTOR = 512
 _ENVIRONMENT = {
     "MTOOLSRC": "/dev/null",
     "MTOOLS_SKIP_CHECK": "1",
@@ -203,6 +205,25 @@ def _parse(line: str) -> _File | None:
     stem, extension, directory, size, long_name = found.groups()
     short = stem.rstrip() + ("." + extension.rstrip() if extension.strip() else "")
     return _File(long_name.rstrip() or short, None if directory else int(size))
+
+
+def repair(device: Path) -> None:
+    """Have fsck.vfat(8) mend a volume that was not unmounted in order, as systemd does for those that it mounts.
+
+    Linux makes a volume read-only when it removes what a power cut left of a file: a name whose clusters are free.
+    Nothing happens to a volume that was unmounted, nor where the program is missing or fails: whoever writes will see.
+    """
+    if _is_dirty(device):
+        with suppress(MissingProgramError, ProgramError):
+            Command(("fsck.vfat", "-a", str(device)), "repair the EFI partition", frozenset({0, 1})).run()
+
+
+def _is_dirty(device: Path) -> bool:
+    """Whether the mark that Linux sets while a volume is mounted is still there (Microsoft's FAT specification)."""
+    with device.open("rb") as file:
+        sector = file.read(_SECTOR)
+    is_fat32 = sector[22:24] == bytes(2)
+    return bool(sector[65 if is_fat32 else 37] & 1) if len(sector) == _SECTOR else False
 
 
 class MountedFatVolume(DirectoryVolume):

@@ -1,10 +1,14 @@
-"""Kernels and initramfs images on an ESP, in `bootc/DIGEST/`, shared by all entries that have the same ones."""
+"""Kernels and initramfs images on an ESP, as `bootc/DIGEST.linux` and `.initrd`, shared by all that have the same.
+
+They share one directory, which is there since the installation: FAT makes a directory in several writes that come in
+any order, and one that a power cut left half made can neither be read nor removed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -41,11 +45,6 @@ class Kernel:
         """All of them, the kernel first."""
         return (self.linux, *self.initrd)
 
-    @property
-    def folder(self) -> PurePosixPath:
-        """The directory that holds them."""
-        return self.linux.path.parent
-
 
 class Measurer:
     """Reads source files to know their digests; one that did not change since is not read again."""
@@ -54,15 +53,13 @@ class Measurer:
         self._known: dict[tuple[Path, int, int, int], str] = {}
 
     def kernel(self, sources: Sequence[Path]) -> Kernel:
-        """Where a kernel (the first source) and its initramfs images belong: named by the SHA-256 over all digests."""
-        measured = [(source, *self._measure(source)) for source in sources]
-        name = hashlib.sha256("".join(digest for _, _, digest in measured).encode()).hexdigest()
-        names = ["linux", *(f"initrd{number or ''}" for number in range(len(sources) - 1))]
-        files = [
-            File(FOLDER / name / file, source, size, digest)
-            for file, (source, size, digest) in zip(names, measured, strict=True)
-        ]
-        return Kernel(files[0], tuple(files[1:]))
+        """Where a kernel (the first source) and its initramfs images belong: named by their SHA-256."""
+        linux, *initrd = (self._file(source, "initrd" if number else "linux") for number, source in enumerate(sources))
+        return Kernel(linux, tuple(initrd))
+
+    def _file(self, source: Path, kind: str) -> File:
+        size, digest = self._measure(source)
+        return File(FOLDER / f"{digest}.{kind}", source, size, digest)
 
     def _measure(self, source: Path) -> tuple[int, str]:
         try:
@@ -103,21 +100,19 @@ def require_room(esp: Volume, files: Sequence[File], entries: int) -> None:
 
 def copy(esp: Volume, files: Sequence[File]) -> None:
     """Copy files to the ESP, each whole or not at all, and read them back."""
+    esp.make_directories(FOLDER)
     for file in files:
-        esp.make_directories(file.path.parent)
         esp.replace_from(file.path, file.source)
         with esp.open(file.path) as copied:
             if _digest(copied) != file.digest:
                 raise BootloaderError("systemd-boot", f"/{file.path} on the ESP is not the same as {file.source}")
 
 
-def sweep(esp: Volume, keep: Sequence[PurePosixPath]) -> None:
-    """Remove kernel folders but these, and files that a power cut left half written."""
+def sweep(esp: Volume, keep: Container[PurePosixPath]) -> None:
+    """Remove all files of kernels but these, and what a power cut left half written."""
     for name in esp.names(FOLDER):
         if FOLDER / name not in keep:
             esp.remove(FOLDER / name)
-    for folder in keep:
-        esp.sweep(folder)
 
 
 def _digest(file: BinaryIO) -> str:

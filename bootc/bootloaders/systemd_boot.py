@@ -163,8 +163,9 @@ class SystemdBoot(Bootloader, BootCounting):
 
     def _tidy(self, wanted: Sequence[Kernel]) -> None:
         """Remove what is named neither by `wanted` nor by an entry that is still there."""
-        named = [PurePosixPath(bls.parse(file.text).linux.lstrip("/")).parent for file in self._present()]
-        kernels.sweep(self._esp, [*(kernel.folder for kernel in wanted), *named])
+        keys = [bls.parse(file.text) for file in self._present()]
+        named = {PurePosixPath(path.lstrip("/")) for key in keys for path in (key.linux, *key.initrd)}
+        kernels.sweep(self._esp, named | {file.path for kernel in wanted for file in kernel.files})
         self._esp.sweep(_ENTRIES)
 
     def _verify(self, offered: Sequence[Kernel], wanted: Sequence[Wanted], final: Sequence[FileName]) -> None:

@@ -22,6 +22,9 @@ from tests.boot_parts import MIB, DirectoryTree, fat_volume
 SUFFIX = platform.current().efi_suffix
 PROGRAM = f"usr/lib/systemd/boot/efi/systemd-boot{SUFFIX}.efi"
 ENTRIES = PurePosixPath("loader/entries")
+KERNELS = PurePosixPath("bootc")
+FILES = {"linux": "vmlinuz", "initrd": "initramfs"}
+"""what the keys of an entry name, and the files of an image"""
 
 
 @frozen
@@ -166,19 +169,19 @@ def test_upgrade_and_rollback_change_the_default(lab: Lab) -> None:
 
 def test_equal_kernels_are_stored_once(lab: Lab) -> None:
     lab.bootloader.write(BootMenu((lab.entry("a", "same"), lab.entry("b", "same"), lab.entry("c", "other"))))
-    assert len(lab.esp.names(PurePosixPath("bootc"))) == 2
+    assert len(lab.esp.names(KERNELS)) == 4
 
 
 def test_kernels_that_no_entry_names_are_removed(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("b", "a"))
     lab.bootloader.write(lab.menu("b"))
-    assert len(lab.esp.names(PurePosixPath("bootc"))) == 1
+    assert len(lab.esp.names(KERNELS)) == 2
 
 
 def test_prepared_entries_get_files_and_are_not_offered(lab: Lab) -> None:
     lab.bootloader.write(evolve(lab.menu("a"), prepared=lab.menu("b").entries))
     assert lab.offered() == ["a"]
-    assert len(lab.esp.names(PurePosixPath("bootc"))) == 2
+    assert len(lab.esp.names(KERNELS)) == 4
     lab.writes()
     lab.bootloader.write(lab.menu("b", "a"))
     assert not [step for step in lab.writes() if step.paths and step.paths[0].startswith("bootc/")]
@@ -217,8 +220,7 @@ def test_a_damaged_entry_of_ours_is_replaced(lab: Lab) -> None:
 
 def test_leftovers_of_a_power_cut_are_removed(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("a"))
-    (folder,) = lab.esp.names(PurePosixPath("bootc"))
-    leftovers = (ENTRIES / ".bootc-tmp-0123", PurePosixPath("bootc", folder, ".bootc-tmp-0123"))
+    leftovers = (ENTRIES / ".bootc-tmp-0123", KERNELS / ".bootc-tmp-0123")
     for path in leftovers:
         lab.esp.replace(path, b"half")
     lab.bootloader.write(lab.menu("a"))
@@ -227,17 +229,16 @@ def test_leftovers_of_a_power_cut_are_removed(lab: Lab) -> None:
 
 def test_a_kernel_of_wrong_size_is_copied_again(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("a"))
-    (folder,) = lab.esp.names(PurePosixPath("bootc"))
-    lab.esp.replace(PurePosixPath("bootc", folder, "initrd"), b"short")
+    (initrd,) = (KERNELS / name for name in lab.esp.names(KERNELS) if name.endswith(".initrd"))
+    lab.esp.replace(initrd, b"short")
     lab.bootloader.write(lab.menu("a"))
-    assert lab.esp.read(PurePosixPath("bootc", folder, "initrd")) == b"kernel-a initramfs\n" * 1000
+    assert lab.esp.read(initrd) == b"kernel-a initramfs\n" * 1000
 
 
 def test_a_damaged_kernel_is_not_what_a_new_default_starts(lab: Lab) -> None:
     first, second = lab.entry("first", "same"), lab.entry("second", "same")
     lab.bootloader.write(BootMenu((first,)))
-    (folder,) = lab.esp.names(PurePosixPath("bootc"))
-    path = PurePosixPath("bootc", folder, "linux")
+    (path,) = (KERNELS / name for name in lab.esp.names(KERNELS) if name.endswith(".linux"))
     whole = lab.esp.read(path)
     lab.esp.replace(path, whole[::-1])
     lab.bootloader.write(BootMenu((second, first)))
@@ -449,7 +450,7 @@ def default(files: dict[str, bytes]) -> str | None:
         return None
     keys = min(found, key=lambda one: one[:3])[3]
     deployment = keys["options"].rpartition("id=")[2]
-    for key, file in (("linux", "vmlinuz"), ("initrd", "initramfs")):
+    for key, file in FILES.items():
         content = files.get(keys[key].lstrip("/"), b"")
         assert content == f"kernel-{deployment} {file}\n".encode() * 1000, f"{keys[key]} is not whole"
     return deployment
@@ -514,7 +515,7 @@ def test_a_write_that_was_cut_is_completed_by_the_next(tmp_path: Path) -> None:
         lab.bootloader.write(lab.menu("c", "b"), tries=2)
         assert lab.bootloader.read().without_tries() == lab.menu("c", "b")
         assert len(lab.esp.names(ENTRIES)) == 2
-        assert len(lab.esp.names(PurePosixPath("bootc"))) == 2
+        assert len(lab.esp.names(KERNELS)) == 4
         return was_cut
 
     cuts = 0
@@ -525,5 +526,18 @@ def test_a_write_that_was_cut_is_completed_by_the_next(tmp_path: Path) -> None:
 
 def test_kernels_are_named_by_their_content(lab: Lab) -> None:
     lab.bootloader.write(lab.menu("a"))
-    digests = [hashlib.sha256(f"kernel-a {file}\n".encode() * 1000).hexdigest() for file in ("vmlinuz", "initramfs")]
-    assert lab.esp.names(PurePosixPath("bootc")) == (hashlib.sha256("".join(digests).encode()).hexdigest(),)
+    contents = {kind: f"kernel-a {file}\n".encode() * 1000 for kind, file in FILES.items()}
+    named = (f"{hashlib.sha256(content).hexdigest()}.{kind}" for kind, content in contents.items())
+    assert lab.esp.names(KERNELS) == tuple(sorted(named))
+
+
+def test_an_update_makes_no_directory(lab: Lab, tree: DirectoryTree) -> None:
+    """One that a power cut leaves half made can neither be read nor removed on FAT."""
+    lab.bootloader.install(tree)
+    lab.bootloader.write(lab.menu("a"))
+    lab.writes()
+    for names in (["b", "a"], ["c", "b"], ["b"]):
+        lab.bootloader.write(lab.menu(*names))
+    taken = [step.name for step in lab.writes()]
+    assert taken.count("create") > 4
+    assert "mkdir" not in taken

@@ -80,7 +80,9 @@ def test_there_is_always_a_default_with_its_kernel(esp: MtoolsVolume, tmp_path: 
         crash.contents["esp"].folded().write(folded)
         default = menu(folded)[0]
         number = default.keys["title"]
-        assert (default.content("linux"), default.content("initrd")) == (b"linux " + number.encode(), b"initrd")
+        assert [default.content(kind) for kind in ("linux", "initrd")] == [
+            f"{kind} {number}".encode() for kind in ("linux", "initrd")
+        ]
         seen.add((crash.end, number))
 
     report = power_cut(recorded(esp, scenario), check, tmp_path)
@@ -90,7 +92,7 @@ def test_there_is_always_a_default_with_its_kernel(esp: MtoolsVolume, tmp_path: 
 
 
 def _entry(root: Path, number: str) -> BootEntry:
-    (root / f"linux{number}").write_bytes(b"linux " + number.encode())
-    (root / "initrd").write_bytes(b"initrd")
-    paths = PurePosixPath(f"linux{number}"), (PurePosixPath("initrd"),)
+    for kind in ("linux", "initrd"):
+        (root / f"{kind}{number}").write_bytes(f"{kind} {number}".encode())
+    paths = PurePosixPath(f"linux{number}"), (PurePosixPath(f"initrd{number}"),)
     return BootEntry(DeploymentId(number), number, number, *paths, KernelArguments(("quiet",)))
