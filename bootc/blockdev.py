@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from bootc.durable import Observer, Volume
-from bootc.errors import FileSystemError, MissingProgramError
-from bootc.esp import MountedFatVolume, MtoolsVolume, repair
+from bootc.errors import FileSystemError, MissingProgramError, ProgramError
+from bootc.esp import MountedFatVolume, MtoolsVolume, is_dirty
 from bootc.machine import Command, Filesystem
 from bootc.platform import ESP_TYPE
 
@@ -173,16 +173,45 @@ def open_esp(
     """The EFI system partition as a volume: where it is mounted, else mounted at `mount_at`, else through mtools.
 
     A partition that is mounted read-only is writable inside. mtools is used where the kernel has no vfat, and if
-    `mount_at` is None.
+    `mount_at` is None. One that nobody has mounted is repaired first if it was not unmounted in order.
     """
     if location.mounted:
         with _writable(location.mounted):
             yield MountedFatVolume(location.mounted, "esp", observer)
-    elif mount_at and _kernel_mounts_vfat():
+        return
+    repair(location)
+    if mount_at and _kernel_mounts_vfat():
         with _mounted(location, mount_at):
             yield MountedFatVolume(mount_at, "esp", observer)
     else:
         yield MtoolsVolume(location.device, location.offset, "esp", observer)
+
+
+@contextmanager
+def loop_device(file: Path, offset: int, size: int) -> Iterator[Path]:
+    """A part of a device or image file as a device of its own; offset and size in bytes."""
+    argv = ("losetup", "--show", "-o", str(offset), "--sizelimit", str(size), "-f", str(file))
+    device = Command(argv, "use a part of a file as a device").run().text
+    try:
+        yield Path(device)
+    finally:
+        Command(("losetup", "-d", device), "release a loop device").run()
+
+
+def repair(location: EspLocation) -> None:
+    """Have fsck.vfat(8) mend a volume that was not unmounted in order, as systemd does for those that it mounts.
+
+    What a power cut left of a file is a name whose clusters are free: they would be given to a new file, and taken from
+    it when the old name is removed; and Linux makes a volume read-only that it finds so. Nothing happens to a volume
+    that was unmounted, nor where the program is missing or fails: whoever writes will see.
+    """
+    if not is_dirty(location.device, location.offset):
+        return
+    with suppress(MissingProgramError, ProgramError), ExitStack() as stack:
+        device = location.device
+        if location.offset or not device.is_block_device():
+            device = stack.enter_context(loop_device(device, location.offset, location.size))
+        Command(("fsck.vfat", "-a", str(device)), "repair the EFI partition", frozenset({0, 1})).run()
 
 
 @contextmanager
@@ -191,8 +220,6 @@ def _mounted(location: EspLocation, at: Path) -> Iterator[None]:
     options = _ESP_OPTIONS
     if not location.device.is_block_device() or location.offset:
         options += f",loop,offset={location.offset},sizelimit={location.size}"
-    else:
-        repair(location.device)
     Command(("mount", "-t", "vfat", "-o", options, str(location.device), str(at)), "mount the EFI partition").run()
     try:
         yield

@@ -155,7 +155,7 @@ def _device(disk: Path, partition: Partition, is_file: bool) -> Iterator[Path]:
     if not is_file:
         yield _awaited(disk, partition.number)
         return
-    with _loop(disk, partition.start, partition.size) as device:
+    with blockdev.loop_device(disk, partition.start, partition.size) as device:
         yield device
 
 
@@ -168,16 +168,6 @@ def _awaited(disk: Path, number: int) -> Path:
         if time.monotonic() > deadline:
             raise HostError(f"{disk}: no device node for partition {number}", "is /dev the host's?")
         time.sleep(0.05)
-
-
-@contextmanager
-def _loop(file: Path, offset: int, size: int) -> Iterator[Path]:
-    argv = ("losetup", "--show", "-o", str(offset), "--sizelimit", str(size), "-f", str(file))
-    device = Command(argv, "use a part of a file as a device").run().text
-    try:
-        yield Path(device)
-    finally:
-        Command(("losetup", "-d", device), "release a loop device").run()
 
 
 def _make_esp(device: Path) -> None:

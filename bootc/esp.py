@@ -11,18 +11,19 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
 
 from bootc.durable import TEMPORARY, DirectoryVolume, Observer, Step, Volume, flush
-from bootc.errors import BootcError, FileSystemError, MissingProgramError, NoSpaceError, ProgramError
+from bootc.errors import BootcError, FileSystemError, NoSpaceError, ProgramError
 from bootc.machine import Command, Outcome
 
 _ROOT = PurePosixPath()
 _SECTOR = 512
+_PATIENCE = 600.0
+"""seconds for one program: mtools can run for ever on a damaged FAT"""
 _ENVIRONMENT = {
     "MTOOLSRC": "/dev/null",
     "MTOOLS_SKIP_CHECK": "1",
@@ -164,7 +165,7 @@ class MtoolsVolume(Volume):
         argv = (program, "-i", f"{self.device}@@{self.offset}", *words)
         purpose = "write to an EFI system partition that is not mounted"
         try:
-            return Command(argv, purpose, codes, _ENVIRONMENT, input).run()
+            return Command(argv, purpose, codes, _ENVIRONMENT, input, timeout=_PATIENCE).run()
         except ProgramError as error:
             raise self._explain(program, error.output) from error
 
@@ -207,23 +208,13 @@ def _parse(line: str) -> _File | None:
     return _File(long_name.rstrip() or short, None if directory else int(size))
 
 
-def repair(device: Path) -> None:
-    """Have fsck.vfat(8) mend a volume that was not unmounted in order, as systemd does for those that it mounts.
-
-    Linux makes a volume read-only when it removes what a power cut left of a file: a name whose clusters are free.
-    Nothing happens to a volume that was unmounted, nor where the program is missing or fails: whoever writes will see.
-    """
-    if _is_dirty(device):
-        with suppress(MissingProgramError, ProgramError):
-            Command(("fsck.vfat", "-a", str(device)), "repair the EFI partition", frozenset({0, 1})).run()
-
-
-def _is_dirty(device: Path) -> bool:
+def is_dirty(device: Path, offset: int) -> bool:
     """Whether the mark that Linux sets while a volume is mounted is still there (Microsoft's FAT specification)."""
     with device.open("rb") as file:
+        file.seek(offset)
         sector = file.read(_SECTOR)
     is_fat32 = sector[22:24] == bytes(2)
-    return bool(sector[65 if is_fat32 else 37] & 1) if len(sector) == _SECTOR else False
+    return len(sector) == _SECTOR and bool(sector[65 if is_fat32 else 37] & 1)
 
 
 class MountedFatVolume(DirectoryVolume):

@@ -40,3 +40,25 @@ def fat_volume(path: Path, size: int, observer: Observer | None = None) -> Mtool
     argv = ("mkfs.vfat", "-F", "32", "-s", "1", "--offset", str(MIB // 512), str(path), str(size // 1024))
     subprocess.run(argv, check=True, capture_output=True)
     return MtoolsVolume(path, MIB, observer=observer)
+
+
+def cut_while_removing(volume: MtoolsVolume, name: PurePosixPath) -> None:
+    """A file of 1024 bytes whose clusters are free already, and the name is still there: as states of real disks had
+    it."""
+    volume.replace(name, b"x" * 1024)
+    with volume.device.open("r+b") as disk:
+        disk.seek(volume.offset)
+        boot = disk.read(512)
+        sector, reserved, fats = int.from_bytes(boot[11:13], "little"), int.from_bytes(boot[14:16], "little"), boot[16]
+        size = (int.from_bytes(boot[22:24], "little") or int.from_bytes(boot[36:40], "little")) * sector
+        first = volume.offset + reserved * sector
+        disk.seek(first)
+        before = disk.read(size)
+        volume.remove(name)
+        disk.seek(first)
+        after = disk.read(size)
+        volume.replace(name, b"x" * 1024)
+        assert before != after
+        for number in range(fats):
+            disk.seek(first + number * size)
+            disk.write(after)

@@ -72,6 +72,8 @@ class SystemdBoot(Bootloader, BootCounting):
             self._wanted(entry, kernel)
         wanted = [self._wanted(entry, kernel) for entry, kernel in zip(menu.entries, offered, strict=True)]
         plan = entries.make_plan(wanted, self._present(), tries)
+        for folder in (_ENTRIES, kernels.FOLDER):
+            self._esp.sweep(folder)
         self._copy([*offered, *prepared], len(plan.writes))
         for file in plan.writes:
             self._esp.replace(_ENTRIES / str(file.name), file.text)
@@ -166,7 +168,6 @@ class SystemdBoot(Bootloader, BootCounting):
         keys = [bls.parse(file.text) for file in self._present()]
         named = {PurePosixPath(path.lstrip("/")) for key in keys for path in (key.linux, *key.initrd)}
         kernels.sweep(self._esp, named | {file.path for kernel in wanted for file in kernel.files})
-        self._esp.sweep(_ENTRIES)
 
     def _verify(self, offered: Sequence[Kernel], wanted: Sequence[Wanted], final: Sequence[FileName]) -> None:
         """Read back: the files of this menu, no others, and nothing that overrides their order."""

@@ -16,6 +16,7 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import FileSystemError, TargetError
 from bootc.esp import MtoolsVolume
 from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE
+from tests.boot_parts import cut_while_removing
 
 MIB = 1 << 20
 SIZE = 1640 * MIB
@@ -28,7 +29,7 @@ CHECKS = {
 pytestmark = pytest.mark.root
 
 
-def run(*argv: str | Path) -> str:
+def run(*argv: str | Path | int) -> str:
     return subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -283,6 +284,32 @@ def test_an_esp_that_is_mounted_is_used_where_it_is(tmp_path: Path) -> None:
     with blockdev.open_esp(location) as esp:
         assert isinstance(esp, DirectoryVolume)
         assert esp.root == tmp_path
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("offset", [0, MIB])
+def test_an_esp_that_was_not_unmounted_is_repaired(tmp_path: Path, bits: int, offset: int) -> None:
+    """The clusters of a half removed file would be given to a new one, and be taken from it with the old name."""
+    image, name, size = tmp_path / "esp", PurePosixPath("counting"), 40 * MIB
+    with image.open("wb") as file:
+        file.truncate(offset + size)
+    run("mkfs.vfat", "-F", bits, "--offset", offset // 512, image, size // 1024)
+    location, volume = EspLocation(image, offset, size, None), MtoolsVolume(image, offset)
+    volume.replace(PurePosixPath("other"), b"stays")
+    cut_while_removing(volume, name)
+    with blockdev.open_esp(location, None) as esp:
+        assert esp.size(name) == 1024
+
+    with image.open("r+b") as disk:
+        disk.seek(offset + {16: 37, 32: 65}[bits])
+        disk.write(b"\x01")
+    with blockdev.open_esp(location, None) as esp:
+        assert esp.size(name) == 0
+        esp.replace(PurePosixPath("new"), b"x" * 1024)
+        esp.remove(name)
+        assert esp.read(PurePosixPath("new")) == b"x" * 1024
+        assert esp.read(PurePosixPath("other")) == b"stays"
+    assert not loops_of(image)
 
 
 def test_an_esp_that_is_mounted_read_only_is_writable_inside(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from bootc.bootloaders.systemd_boot import SystemdBoot
 from bootc.deployment import BootEntry, BootMenu, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume, Step, Volume
 from bootc.errors import BootloaderError, NoSpaceError, UnsupportedPairError
+from bootc.esp import MtoolsVolume
 from bootc.machine import Firmware, Machine
-from tests.boot_parts import MIB, DirectoryTree, fat_volume
+from tests.boot_parts import MIB, DirectoryTree, cut_while_removing, fat_volume
 
 SUFFIX = platform.current().efi_suffix
 PROGRAM = f"usr/lib/systemd/boot/efi/systemd-boot{SUFFIX}.efi"
@@ -225,6 +226,15 @@ def test_leftovers_of_a_power_cut_are_removed(lab: Lab) -> None:
         lab.esp.replace(path, b"half")
     lab.bootloader.write(lab.menu("a"))
     assert [lab.esp.size(path) for path in leftovers] == [None, None]
+
+
+def test_a_half_written_file_takes_nothing_with_it(lab: Lab) -> None:
+    """On FAT its clusters may be free, and would be those of the next file."""
+    lab.bootloader.write(lab.menu("a"))
+    if isinstance(lab.esp, MtoolsVolume):
+        cut_while_removing(lab.esp, ENTRIES / ".bootc-tmp-0123456789ab")
+    lab.bootloader.write(lab.menu("b", "a"))
+    assert lab.offered() == ["b", "a"]
 
 
 def test_a_kernel_of_wrong_size_is_copied_again(lab: Lab) -> None:

@@ -1,14 +1,13 @@
 """The volume over mtools, on real FAT32 filesystems."""
 
-import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from bootc.durable import Step
 from bootc.errors import FileSystemError, NoSpaceError
-from bootc.esp import MountedFatVolume, MtoolsVolume, repair
-from tests.boot_parts import MIB, fat_volume
+from bootc.esp import MountedFatVolume, MtoolsVolume
+from tests.boot_parts import MIB, cut_while_removing, fat_volume
 
 FILE = PurePosixPath("EFI/BOOT/BOOTX64.EFI")
 
@@ -148,52 +147,6 @@ def test_what_a_power_cut_left_of_a_removal_is_empty_and_can_be_replaced(volume:
     assert volume.read(PurePosixPath("other")) == b"stays"
     volume.remove(name)
     assert [found.lower() for found in volume.names(PurePosixPath())] == ["other"]
-
-
-@pytest.mark.parametrize("bits", [16, 32])
-def test_a_volume_that_was_not_unmounted_is_repaired(tmp_path: Path, bits: int) -> None:
-    device, name = tmp_path / "esp", PurePosixPath("counting")
-    argv = ("mkfs.vfat", "-C", "-F", str(bits), str(device), str(40 * MIB // 1024))
-    subprocess.run(argv, check=True, capture_output=True)
-    volume = MtoolsVolume(device)
-    volume.replace(PurePosixPath("other"), b"stays")
-    cut_while_removing(volume, name)
-    unmounted = device.read_bytes()
-    repair(device)
-    assert device.read_bytes() == unmounted
-
-    with device.open("r+b") as disk:
-        disk.seek({16: 37, 32: 65}[bits])
-        disk.write(b"\x01")
-    repair(device)
-    assert volume.size(name) == 0
-    assert volume.read(PurePosixPath("other")) == b"stays"
-    subprocess.run(("fsck.vfat", "-n", str(device)), check=True, capture_output=True)
-    mended = device.read_bytes()
-    repair(device)
-    assert device.read_bytes() == mended
-
-
-def cut_while_removing(volume: MtoolsVolume, name: PurePosixPath) -> None:
-    """A file of 1024 bytes whose clusters are free already, and the name is still there: as states of real disks had
-    it."""
-    volume.replace(name, b"x" * 1024)
-    with volume.device.open("r+b") as disk:
-        disk.seek(volume.offset)
-        boot = disk.read(512)
-        sector, reserved, fats = int.from_bytes(boot[11:13], "little"), int.from_bytes(boot[14:16], "little"), boot[16]
-        size = (int.from_bytes(boot[22:24], "little") or int.from_bytes(boot[36:40], "little")) * sector
-        first = volume.offset + reserved * sector
-        disk.seek(first)
-        before = disk.read(size)
-        volume.remove(name)
-        disk.seek(first)
-        after = disk.read(size)
-        volume.replace(name, b"x" * 1024)
-        assert before != after
-        for number in range(fats):
-            disk.seek(first + number * size)
-            disk.write(after)
 
 
 def test_what_is_no_filesystem_is_an_error(tmp_path: Path) -> None:
