@@ -1,4 +1,4 @@
-"""What lies below a mounted directory: its filesystem, its disk and partition table, and the EFI system partition.
+"""What lies below a mounted directory: its filesystem, its disk and partition table, and where the ESP is.
 
 The disk behind a mount is found through sysfs: a partition's disk, the disks below LVM or RAID, and for a loop device
 at an offset the image file itself, whose partition table is read like a disk's.
@@ -9,23 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from bootc.durable import Observer, Volume
-from bootc.errors import FileSystemError, MissingProgramError, ProgramError
-from bootc.esp import MountedFatVolume, MtoolsVolume, is_dirty
+from bootc.errors import FileSystemError
 from bootc.machine import Command, Filesystem
 from bootc.platform import ESP_TYPE
 
-ESP_MOUNT = Path("/run/bootc/esp")
-"""where an EFI system partition is mounted while we write to it"""
-
 _DOS_ESP_TYPE = "ef"
-_ESP_OPTIONS = "umask=0077,noexec,nosuid,nodev"
 _FIND = "find the disk that holds a filesystem"
 
 
@@ -167,27 +161,6 @@ def esp_location(disk: Path, partition: Partition) -> EspLocation:
 
 
 @contextmanager
-def open_esp(
-    location: EspLocation, mount_at: Path | None = ESP_MOUNT, observer: Observer | None = None
-) -> Iterator[Volume]:
-    """The EFI system partition as a volume: where it is mounted, else mounted at `mount_at`, else through mtools.
-
-    A partition that is mounted read-only is writable inside. mtools is used where the kernel has no vfat, and if
-    `mount_at` is None. One that nobody has mounted is repaired first if it was not unmounted in order.
-    """
-    if location.mounted:
-        with _writable(location.mounted):
-            yield MountedFatVolume(location.mounted, "esp", observer)
-        return
-    repair(location)
-    if mount_at and _kernel_mounts_vfat():
-        with _mounted(location, mount_at):
-            yield MountedFatVolume(mount_at, "esp", observer)
-    else:
-        yield MtoolsVolume(location.device, location.offset, "esp", observer)
-
-
-@contextmanager
 def loop_device(file: Path, offset: int, size: int) -> Iterator[Path]:
     """A part of a device or image file as a device of its own; offset and size in bytes."""
     argv = ("losetup", "--show", "-o", str(offset), "--sizelimit", str(size), "-f", str(file))
@@ -196,61 +169,6 @@ def loop_device(file: Path, offset: int, size: int) -> Iterator[Path]:
         yield Path(device)
     finally:
         Command(("losetup", "-d", device), "release a loop device").run()
-
-
-def repair(location: EspLocation) -> None:
-    """Have fsck.vfat(8) mend a volume that was not unmounted in order, as systemd does for those that it mounts.
-
-    What a power cut left of a file is a name whose clusters are free: they would be given to a new file, and taken from
-    it when the old name is removed; and Linux makes a volume read-only that it finds so. Nothing happens to a volume
-    that was unmounted, nor where the program is missing or fails: whoever writes will see.
-    """
-    if not is_dirty(location.device, location.offset):
-        return
-    with suppress(MissingProgramError, ProgramError), ExitStack() as stack:
-        device = location.device
-        if location.offset or not device.is_block_device():
-            device = stack.enter_context(loop_device(device, location.offset, location.size))
-        Command(("fsck.vfat", "-a", str(device)), "repair the EFI partition", frozenset({0, 1})).run()
-
-
-@contextmanager
-def _mounted(location: EspLocation, at: Path) -> Iterator[None]:
-    at.mkdir(parents=True, exist_ok=True)
-    options = _ESP_OPTIONS
-    if not location.device.is_block_device() or location.offset:
-        options += f",loop,offset={location.offset},sizelimit={location.size}"
-    Command(("mount", "-t", "vfat", "-o", options, str(location.device), str(at)), "mount the EFI partition").run()
-    try:
-        yield
-    finally:
-        Command(("umount", str(at)), "unmount the EFI partition").run()
-
-
-@contextmanager
-def _writable(mounted: Path) -> Iterator[None]:
-    if not mount_of(mounted).is_read_only:
-        yield
-        return
-    Command(("mount", "-o", "remount,rw", str(mounted)), "write to the EFI partition").run()
-    try:
-        yield
-    finally:
-        Command(("mount", "-o", "remount,ro", str(mounted)), "make the EFI partition read-only again").run()
-
-
-def _kernel_mounts_vfat() -> bool:
-    if _knows_vfat():
-        return True
-    try:
-        Command(("modprobe", "-q", "vfat"), "load the vfat module", frozenset({0, 1})).run()
-    except MissingProgramError:
-        return False
-    return _knows_vfat()
-
-
-def _knows_vfat() -> bool:
-    return "vfat" in Path("/proc/filesystems").read_text().split()
 
 
 def _mounted_at(node: Path) -> Path | None:

@@ -22,6 +22,8 @@ class BootcError(Exception):
 class UsageError(BootcError):
     """The words of the command line do not fit together."""
 
+    usual_hint = "see its --help"
+
     exit_code = 2
 
 
@@ -37,6 +39,8 @@ class CancelledError(BootcError):
 
 class ConfigError(BootcError):
     """A configuration file that cannot be read or does not say something valid."""
+
+    usual_hint = "correct it there, then try again"
 
     def __init__(self, source: str, key: str | None, problem: str, hint: str | None = None) -> None:
         self.source, self.key, self.problem = source, key, problem
@@ -79,6 +83,8 @@ class MissingCapabilityError(BootcError):
 class StateError(BootcError):
     """A record on the sysroot is missing, damaged or from a newer version."""
 
+    usual_hint = "restore this file, or install again"
+
     def __init__(self, path: str, problem: str, hint: str | None = None) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}", hint)
@@ -113,6 +119,8 @@ class LockedError(BootcError):
 class ProgramError(BootcError):
     """A program ended with an exit code that was not expected."""
 
+    usual_hint = "mend what the program complains about, then try again"
+
     def __init__(self, command: str, code: int, output: str) -> None:
         self.command, self.code, self.output = command, code, output
         detail = " / ".join(line.strip() for line in output.strip().splitlines()[-3:])
@@ -139,6 +147,8 @@ class NoSpaceError(BootcError):
 class FileSystemError(BootcError):
     """A read or write on a filesystem failed; `problem` is the system's own word."""
 
+    usual_hint = "check this path; `dmesg` names errors of the disk"
+
     def __init__(self, path: str, problem: str, hint: str | None = None) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}", hint)
@@ -146,6 +156,8 @@ class FileSystemError(BootcError):
 
 class TargetError(BootcError):
     """The disk, file or directory to install to is not fit for it; nothing was written."""
+
+    usual_hint = "check the name, or choose another target"
 
     def __init__(self, target: str, problem: str, hint: str | None = None) -> None:
         self.target, self.problem = target, problem
@@ -157,6 +169,8 @@ class TargetError(BootcError):
 
 class ReferenceError(BootcError):
     """Text that is no image reference or digest, or names an unknown transport."""
+
+    usual_hint = "check how it is written"
 
     def __init__(self, text: str, problem: str, hint: str | None = None) -> None:
         self.text, self.problem = text, problem
@@ -180,9 +194,13 @@ class NotFoundError(FetchError):
 class AuthenticationError(FetchError):
     """The registry wants credentials, or refused the ones it got."""
 
+    usual_hint = "check the credentials for this registry"
+
 
 class PolicyError(FetchError):
     """The signature policy of this machine does not accept the image, or cannot be evaluated."""
+
+    usual_hint = "see containers-policy.json(5)"
 
 
 class DowngradeError(PolicyError):
@@ -249,6 +267,8 @@ class LayerError(BootcError):
 class StoreError(BootcError):
     """The storage backend could not do what was asked; `problem` is its own word."""
 
+    usual_hint = "try again; `dmesg` names errors of the disk"
+
     def __init__(self, store: str, problem: str, hint: str | None = None) -> None:
         self.store, self.problem = store, problem
         super().__init__(f"{store}: {problem}", hint)
@@ -256,6 +276,8 @@ class StoreError(BootcError):
 
 class DeploymentError(BootcError):
     """There is no such deployment, or it is not in the state that the operation needs."""
+
+    usual_hint = "`bootc status` lists what there is"
 
 
 class EtcConflictError(BootcError):
@@ -271,6 +293,8 @@ class EtcConflictError(BootcError):
 class BootloaderError(BootcError):
     """The bootloader's files could not be written, or do not say what was meant when read back."""
 
+    usual_hint = "mend this, or choose another bootloader"
+
     def __init__(self, bootloader: str, problem: str, hint: str | None = None) -> None:
         self.bootloader, self.problem = bootloader, problem
         super().__init__(f"bootloader {bootloader}: {problem}", hint)
@@ -278,3 +302,5 @@ class BootloaderError(BootcError):
 
 class UnsupportedPairError(BootloaderError):
     """This backend, bootloader, firmware and filesystem do not work together; see the table in the docs."""
+
+    usual_hint = "docs/bootloaders.md lists what works together"

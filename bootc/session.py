@@ -18,6 +18,7 @@ from bootc.deployment import Deployment
 from bootc.disk import PreparedDisk
 from bootc.durable import DirectoryVolume
 from bootc.errors import BackendMismatchError, HostError, UnsupportedPairError
+from bootc.esp import open_esp
 from bootc.events import Report
 from bootc.fetcher import Fetcher, Source
 from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
@@ -278,7 +279,7 @@ class Session:
             mount = blockdev.mount_of(machine.root)
             filesystem, disk = mount.filesystem, next(iter(mount.disks), None)
             location = blockdev.find_esp(map(blockdev.read_table, mount.disks))
-        esp = stack.enter_context(blockdev.open_esp(location)) if location else None
+        esp = stack.enter_context(open_esp(location)) if location else None
         boot = machine.root / "boot"
         return evolve(
             machine,

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.root
 STATE = "ostree/bootc"
 SYSTEM, REFERENCES = f"{STATE}/system.json", f"{STATE}/references.json"
 MOVE_AWAY = "(move the file away; without it, commands that change the system need --bootloader NAME)"
+CORRECT = "(correct it there, then try again)"
 CACHE = "(it is a cache: remove the file, and the next `bootc upgrade` writes it anew)"
 
 
@@ -27,21 +28,27 @@ def error(root: Path, *words: str, options: tuple[str, ...] = ()) -> str:
 # ---------------------------------------------------------------- configuration
 
 CONFIGURATIONS = {
-    "no TOML": (b"[bootc\n", "not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 7)"),
-    "escapes": (b"x = \x1b[31m", "not valid TOML: Invalid value (at line 1, column 5)"),
-    "no UTF-8": (b"\xff\xfe[bootc]", "not UTF-8 (at line 1)"),
+    "no TOML": (
+        b"[bootc\n",
+        f"not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 7) {CORRECT}",
+    ),
+    "escapes": (b"x = \x1b[31m", f"not valid TOML: Invalid value (at line 1, column 5) {CORRECT}"),
+    "no UTF-8": (b"\xff\xfe[bootc]", f"not UTF-8 (at line 1) {CORRECT}"),
     "unknown table": (
         b"[boot]\nx = 1",
         "boot: unknown table (known: bootc, fetch, install, trust, backends, fetchers, bootloaders)",
     ),
     "unknown key": (b"[bootc]\nbakend = 'ostree'", "bootc.bakend: unknown key (did you mean backend?)"),
-    "wrong type": (b"[bootc]\nparallel = '3'", "bootc.parallel: must be an integer"),
-    "out of range": (b"[bootc]\nparallel = 1000", "bootc.parallel: 'parallel' must be <= 99: 1000"),
+    "wrong type": (b"[bootc]\nparallel = '3'", f"bootc.parallel: must be an integer {CORRECT}"),
+    "out of range": (b"[bootc]\nparallel = 1000", f"bootc.parallel: 'parallel' must be <= 99: 1000 {CORRECT}"),
     "a plugin's unknown key": (
         b"[fetchers.registry]\nauthfle = 'x'",
         "fetchers.registry.authfle: unknown key (did you mean authfile?)",
     ),
-    "a plugin's wrong type": (b"[fetchers.registry]\ninsecure = 'x'", "fetchers.registry.insecure: must be a list"),
+    "a plugin's wrong type": (
+        b"[fetchers.registry]\ninsecure = 'x'",
+        f"fetchers.registry.insecure: must be a list {CORRECT}",
+    ),
     "unknown plugin": (
         b"[fetchers.pigeon]\nspeed = 3",
         "fetchers.pigeon: there is no fetcher 'pigeon' (known: registry, skopeo)",

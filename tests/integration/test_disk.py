@@ -14,7 +14,8 @@ from bootc.blockdev import EspLocation, Partition
 from bootc.disk_target import FILESYSTEMS
 from bootc.durable import DirectoryVolume
 from bootc.errors import FileSystemError, TargetError
-from bootc.esp import MtoolsVolume
+from bootc.esp import MtoolsVolume, open_esp
+from bootc.esp.opening import is_dirty
 from bootc.platform import BIOS_BOOT_TYPE, ESP_TYPE
 from tests.boot_parts import cut_while_removing
 
@@ -110,12 +111,12 @@ def test_the_esp_is_a_fat_filesystem_that_can_be_written(image: Path, tmp_path: 
     with disk.prepare(image, filesystem="ext4", is_file=True, mount_at=tmp_path / "m") as prepared:
         assert prepared.esp is not None
         assert prepared.esp.device == image
-        with blockdev.open_esp(prepared.esp, None) as esp:
+        with open_esp(prepared.esp, None) as esp:
             assert isinstance(esp, MtoolsVolume)
             assert esp.free() > 500 * MIB
             esp.make_directories(PurePosixPath("EFI/BOOT"))
             esp.replace(PurePosixPath("EFI/BOOT/BOOTX64.EFI"), b"MZ" * MIB)
-        with blockdev.open_esp(prepared.esp, tmp_path / "esp") as esp:
+        with open_esp(prepared.esp, tmp_path / "esp") as esp:
             assert esp.read(PurePosixPath("EFI/BOOT/BOOTX64.EFI")) == b"MZ" * MIB
     with image.open("rb") as file:
         file.seek(2 * MIB)
@@ -281,7 +282,7 @@ def test_a_filesystem_without_a_partition_table_has_no_esp(image: Path, tmp_path
 
 def test_an_esp_that_is_mounted_is_used_where_it_is(tmp_path: Path) -> None:
     location = EspLocation(Path("/dev/none"), 0, 0, None, tmp_path)
-    with blockdev.open_esp(location) as esp:
+    with open_esp(location) as esp:
         assert isinstance(esp, DirectoryVolume)
         assert esp.root == tmp_path
 
@@ -297,13 +298,13 @@ def test_an_esp_that_was_not_unmounted_is_repaired(tmp_path: Path, bits: int, of
     location, volume = EspLocation(image, offset, size, None), MtoolsVolume(image, offset)
     volume.replace(PurePosixPath("other"), b"stays")
     cut_while_removing(volume, name)
-    with blockdev.open_esp(location, None) as esp:
+    with open_esp(location, None) as esp:
         assert esp.size(name) == 1024
 
     with image.open("r+b") as disk:
         disk.seek(offset + {16: 37, 32: 65}[bits])
         disk.write(b"\x01")
-    with blockdev.open_esp(location, None) as esp:
+    with open_esp(location, None) as esp:
         assert esp.size(name) == 0
         esp.replace(PurePosixPath("new"), b"x" * 1024)
         esp.remove(name)
@@ -312,10 +313,26 @@ def test_an_esp_that_was_not_unmounted_is_repaired(tmp_path: Path, bits: int, of
     assert not loops_of(image)
 
 
+def test_an_esp_that_somebody_else_has_mounted_is_not_repaired(tmp_path: Path) -> None:
+    """A mount of another mount namespace is not seen, and holds the device as this does."""
+    image, size = tmp_path / "esp", 40 * MIB
+    run("mkfs.vfat", "-F", 32, "-C", image, size // 1024)
+    with image.open("r+b") as disk:
+        disk.seek(65)
+        disk.write(b"\x01")
+    with blockdev.loop_device(image, 0, size) as device:
+        holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+        with open_esp(EspLocation(device, 0, size, None), None):
+            assert is_dirty(device, 0)
+        os.close(holder)
+        with open_esp(EspLocation(device, 0, size, None), None):
+            assert not is_dirty(device, 0)
+
+
 def test_an_esp_that_is_mounted_read_only_is_writable_inside(tmp_path: Path) -> None:
     run("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path)
     try:
-        with blockdev.open_esp(EspLocation(Path("/dev/none"), 0, 0, None, tmp_path)) as esp:
+        with open_esp(EspLocation(Path("/dev/none"), 0, 0, None, tmp_path)) as esp:
             esp.replace(PurePosixPath("x"), b"1")
         assert blockdev.mount_of(tmp_path).is_read_only
     finally:

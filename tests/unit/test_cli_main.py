@@ -79,11 +79,11 @@ USAGE = {
     ),
     "download-only to a sysroot at rest": (
         ("--sysroot", "/srv", "upgrade", "--download-only"),
-        "--download-only is for the running system; with --sysroot an update is the default at once",
+        "--download-only is for the running system; with --sysroot an update is the default at once (see its --help)",
     ),
     "apply to a sysroot at rest": (
         ("--sysroot", "/srv", "rollback", "--apply"),
-        "--apply reboots the running system; it cannot be used with --sysroot",
+        "--apply reboots the running system; it cannot be used with --sysroot (see its --help)",
     ),
     "standard error as progress": (
         ("upgrade", "--progress-fd", "2"),
@@ -136,7 +136,8 @@ FAILURES = {
     ),
     "control characters in a name": (
         ("switch", "reg.example/\x1b[31mos"),
-        "invalid image reference 'reg.example/\\x1b[31mos': contains characters that cannot be part of a name",
+        "invalid image reference 'reg.example/\\x1b[31mos': contains characters that cannot be part of a name"
+        " (check how it is written)",
     ),
     "a transport that is written twice": (
         ("switch", "docker://reg.example/os:1"),
@@ -159,17 +160,20 @@ FAILURES = {
     ),
     "an empty target": (
         ("install", "to-disk", "--source-imgref", "oci:x", "--target-imgref", "", "/dev/x"),
-        "invalid image reference '': empty name",
+        "invalid image reference '': empty name (check how it is written)",
     ),
     "an unknown document version": (("status", "--format-version", "2"), "Unsupported format version: 2"),
-    "a sysroot that is not there": (("--sysroot", "/nonexistent", "status"), "/nonexistent: no such directory"),
+    "a sysroot that is not there": (
+        ("--sysroot", "/nonexistent", "status"),
+        "/nonexistent: no such directory (check the name, or choose another target)",
+    ),
     "keys that are not there": (
         ("install", "to-disk", "--source-imgref", "docker://x", "--root-ssh-authorized-keys", "/nonexistent", "/dev/x"),
-        "/nonexistent: No such file or directory",
+        "/nonexistent: No such file or directory (check this path; `dmesg` names errors of the disk)",
     ),
     "a configuration that is not there": (
         ("--config", "/nonexistent.toml", "config"),
-        "/nonexistent.toml: No such file or directory",
+        "/nonexistent.toml: No such file or directory (correct it there, then try again)",
     ),
 }
 

@@ -88,6 +88,13 @@ def test_the_documented_message_is_the_real_one(example: BootcError) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_an_error_says_what_to_do_next(example: BootcError) -> None:
+    whose_message_says_it = {"BootcError", "FetchError", "HostError"}
+
+    assert bool(example.hint) is (type(example).__name__ not in whose_message_says_it)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
 def test_every_error_is_one_line(example: BootcError) -> None:
     assert example.message.isprintable()
     assert inspect.getdoc(type(example)) not in (None, inspect.getdoc(Exception))

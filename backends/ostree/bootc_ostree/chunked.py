@@ -25,6 +25,8 @@ _OBJECT = re.compile(rb"sysroot/ostree/repo/objects/([0-9a-f]{2})/([0-9a-f]{62})
 _SHARED_XATTRS = re.compile(
     rb"sysroot/ostree/repo/(?:xattrs/([0-9a-f]{64})|objects/([0-9a-f]{2})/([0-9a-f]{62})\.file-xattrs)"
 )
+_FOR_LAYERS = "ostree-image-signed: is for images with ordinary layers"
+_KEYS = "ostree.repo-config(5) tells where the keys of a remote are"
 _METADATA_LIMIT = 10 << 20
 _XATTRS_LIMIT = 1 << 20
 _INLINE_LIMIT = 127 << 10
@@ -80,14 +82,14 @@ def verification(repo: OSTree.Repo, image: Image, layout: Layout) -> Verify | No
         return None
     reference = str(image.reference)
     if layout.ordinary:
-        raise PolicyError(reference, f"the keys of ostree remote {remote} do not sign ordinary layers")
+        raise PolicyError(reference, f"the keys of ostree remote {remote} do not sign ordinary layers", _FOR_LAYERS)
 
     def verify(commit: bytes, detached: bytes) -> None:
         data, extra = GLib.Bytes.new(commit), GLib.Bytes.new(detached)
         try:
             repo.signature_verify_commit_data(remote, data, extra, OSTree.RepoVerifyFlags.NONE)
         except GLib.Error as error:
-            raise PolicyError(reference, f"ostree remote {remote}: {error.message}") from error
+            raise PolicyError(reference, f"ostree remote {remote}: {error.message}", _KEYS) from error
 
     return verify
 

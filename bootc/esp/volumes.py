@@ -1,7 +1,6 @@
-"""An EFI system partition that is not mounted: a FAT volume inside a block device or an image file, through mtools.
+"""A FAT filesystem as a volume: where Linux has mounted it, or inside a block device or an image file, through mtools.
 
-For kernels that mount no vfat (build machines, containers), and for disks in image files. Where the kernel mounts
-vfat, a `DirectoryVolume` at the mount point does the same work.
+mtools is for kernels that mount no vfat (build machines, containers), and for disks in image files.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from bootc.errors import BootcError, FileSystemError, NoSpaceError, ProgramError
 from bootc.machine import Command, Outcome
 
 _ROOT = PurePosixPath()
-_SECTOR = 512
 _PATIENCE = 600.0
 """seconds for one program: mtools can run for ever on a damaged FAT"""
 _ENVIRONMENT = {
@@ -206,15 +204,6 @@ def _parse(line: str) -> _File | None:
     stem, extension, directory, size, long_name = found.groups()
     short = stem.rstrip() + ("." + extension.rstrip() if extension.strip() else "")
     return _File(long_name.rstrip() or short, None if directory else int(size))
-
-
-def is_dirty(device: Path, offset: int) -> bool:
-    """Whether the mark that Linux sets while a volume is mounted is still there (Microsoft's FAT specification)."""
-    with device.open("rb") as file:
-        file.seek(offset)
-        sector = file.read(_SECTOR)
-    is_fat32 = sector[22:24] == bytes(2)
-    return len(sector) == _SECTOR and bool(sector[65 if is_fat32 else 37] & 1)
 
 
 class MountedFatVolume(DirectoryVolume):
