@@ -40,7 +40,7 @@ class CancelledError(BootcError):
 class ConfigError(BootcError):
     """A configuration file that cannot be read or does not say something valid."""
 
-    usual_hint = "correct it there, then try again"
+    usual_hint = "correct this, then try again"
 
     def __init__(self, source: str, key: str | None, problem: str, hint: str | None = None) -> None:
         self.source, self.key, self.problem = source, key, problem

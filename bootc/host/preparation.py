@@ -16,7 +16,6 @@ from bootc.host.sysroot import Location, locate
 from bootc.mountinfo import MountPoint
 
 _CAP_SYS_ADMIN = 21
-_READ_ONLY = "Cannot perform this operation: {} is on a read-only block device (e.g. a live ISO)"
 
 
 def prepare(sysroot: Path | None = None) -> Location:
@@ -33,7 +32,7 @@ def prepare(sysroot: Path | None = None) -> Location:
     if location.is_booted:
         make_writable((location.root, Path("/boot")))
     if is_medium_read_only(location.root):
-        raise HostError(_READ_ONLY.format(location.root))
+        raise _read_only(location.root)
     return location
 
 
@@ -75,7 +74,7 @@ def make_writable(paths: Iterable[Path]) -> None:
         mount = mounts.mount_at(path)
         if mount is not None and mount.is_read_only:
             if mount.is_medium_read_only:
-                raise HostError(_READ_ONLY.format(path))
+                raise _read_only(path)
             _remount(mount)
 
 
@@ -93,8 +92,15 @@ def _remount(mount: MountPoint) -> None:
         mounts.mount(None, mount.target, flags)
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES):
-            raise HostError(_READ_ONLY.format(mount.target)) from error
+            raise _read_only(mount.target) from error
         raise HostError(f"Failed to remount {mount.target} writable: {error.strerror}") from error
+
+
+def _read_only(path: Path) -> HostError:
+    return HostError(
+        f"Cannot perform this operation: {path} is on a read-only block device (e.g. a live ISO)",
+        "make the device writable, or start the system from one that is",
+    )
 
 
 def _bounding_set() -> int:

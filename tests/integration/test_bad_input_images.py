@@ -298,7 +298,9 @@ def test_a_registry_that_wants_credentials(world: World, root: Path, tmp_path: P
         assert fails(root.parent, *words, root=root, env=env).startswith(f"{auth}: not valid JSON: ")
         auth.unlink()
         line = fails(root.parent, *words, root=root, env=env)
-        assert line == f"{auth}: the file with the registry's credentials does not exist"
+        assert line == (
+            f"{auth}: the file with the registry's credentials does not exist (check --authfile and REGISTRY_AUTH_FILE)"
+        )
 
 
 def serve(fake: FakeRegistry, layout: Layout, tag: str) -> Image:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 STATE = "ostree/bootc"
 SYSTEM, REFERENCES = f"{STATE}/system.json", f"{STATE}/references.json"
 MOVE_AWAY = "(move the file away; without it, commands that change the system need --bootloader NAME)"
-CORRECT = "(correct it there, then try again)"
+CORRECT = "(correct this, then try again)"
 CACHE = "(it is a cache: remove the file, and the next `bootc upgrade` writes it anew)"
 
 
@@ -91,7 +91,9 @@ def test_a_backend_that_does_not_match_the_sysroot(root: Path, words: tuple[str,
 
 
 def test_a_directory_that_is_no_sysroot(tmp_path: Path) -> None:
-    assert fails(tmp_path, "--sysroot", f"{tmp_path}/absent", "status") == f"{tmp_path}/absent: no such directory"
+    assert fails(tmp_path, "--sysroot", f"{tmp_path}/absent", "status") == (
+        f"{tmp_path}/absent: no such directory (check the name, or choose another target)"
+    )
     (tmp_path / "plain").mkdir()
     assert error(tmp_path / "plain", "upgrade") == (
         f"{tmp_path}/plain: no system is installed there (check the path, or `bootc install to-filesystem`)"

@@ -146,5 +146,8 @@ def test_a_sysroot_that_is_mounted_read_only(root: Path, words: tuple[str, ...])
 def test_a_write_protected_device(world: World, tmp_path: Path) -> None:
     with copy_mounted(world.disk, tmp_path, "loop,ro") as root:
         line = fails(tmp_path, "--sysroot", str(root), "upgrade", root=root)
-        assert line == f"Cannot perform this operation: {root} is on a read-only block device (e.g. a live ISO)"
+        assert line == (
+            f"Cannot perform this operation: {root} is on a read-only block device (e.g. a live ISO)"
+            " (make the device writable, or start the system from one that is)"
+        )
         assert images(root) == ["v1"]

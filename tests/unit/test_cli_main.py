@@ -173,7 +173,7 @@ FAILURES = {
     ),
     "a configuration that is not there": (
         ("--config", "/nonexistent.toml", "config"),
-        "/nonexistent.toml: No such file or directory (correct it there, then try again)",
+        "/nonexistent.toml: No such file or directory (correct this, then try again)",
     ),
 }
 

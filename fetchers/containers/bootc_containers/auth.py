@@ -47,7 +47,8 @@ class CredentialSources:
         explicit = self.explicit or self.environment.get("REGISTRY_AUTH_FILE")
         if explicit:
             if not Path(explicit).exists():
-                raise ConfigError(str(explicit), None, "the file with the registry's credentials does not exist")
+                problem = "the file with the registry's credentials does not exist"
+                raise ConfigError(str(explicit), None, problem, "check --authfile and REGISTRY_AUTH_FILE")
             return (Path(explicit),)
         for name in SYSTEM_FILES:
             if (self.root / name).exists():
