@@ -188,7 +188,11 @@ DISKS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], str]] = {
         "too small: it has 100 MiB, 1539 MiB are needed (use a larger disk, or a smaller --root-size)",
     ),
     "no block device": (lambda path: path, (), "Not a block device (use --via-loopback for an image file)"),
-    "no such file": (lambda path: path.with_name("absent"), ("--via-loopback",), "No such file or directory"),
+    "no such file": (
+        lambda path: path.with_name("absent"),
+        ("--via-loopback",),
+        "No such file or directory (check the name, or choose another target)",
+    ),
     "a directory": (
         lambda path: path.parent,
         ("--via-loopback",),

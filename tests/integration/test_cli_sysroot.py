@@ -157,7 +157,7 @@ def test_what_cannot_be_done_to_a_sysroot_at_rest(target: Path, layout: Layout) 
     at = ("--sysroot", str(target))
     expected = {
         ("upgrade", "--from-downloaded"): "No staged deployment found (run `bootc upgrade` to fetch and stage one)",
-        ("upgrade", "--tag", ""): "invalid image reference '': not a tag",
+        ("upgrade", "--tag", ""): "invalid image reference '': not a tag (check how it is written)",
         ("rollback",): "No rollback available (there is only one deployment on this system)",
         ("--backend", "nonsense", "status"): "this system was installed with backend 'ostree'; cannot use 'nonsense'"
         " (leave out --backend, or use --backend ostree)",

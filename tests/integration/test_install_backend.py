@@ -86,7 +86,8 @@ def test_the_images_label_chooses(layout: Layout, target: Path, tag: str) -> Non
 
 def test_two_choices_are_none(layout: Layout, target: Path) -> None:
     run = install(layout, target, "--backend", "dirimage", "--composefs-backend")
-    assert (run.code, run.err) == (2, "error: several backends are chosen: composefs, dirimage\n")
+    line = "several backends are chosen: composefs, dirimage (see its --help)"
+    assert (run.code, run.err) == (2, f"error: {line}\n")
 
 
 def test_a_backend_that_is_not_there(layout: Layout, target: Path) -> None:
