@@ -33,6 +33,7 @@ from attrs import frozen
 from bootc.image import Image
 from bootc.manifest import OCI_MANIFEST
 from tests.ostree_images import Normal, Tar, base_layer, digest_of, make_image, normal_form
+from tests.sparse import copy_disk
 from tests.unit.cli_runs import Run, bootc
 
 MIB = 1 << 20
@@ -116,12 +117,6 @@ def make_disk(path: Path, size: int = DISK_SIZE, *options: str) -> Path:
     path.touch()
     os.truncate(path, size)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard", *options, path], check=True)
-    return path
-
-
-def copy_disk(disk: Path, path: Path) -> Path:
-    """A copy that is as sparse."""
-    subprocess.run(["cp", "--sparse=always", disk, path], check=True)
     return path
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.sysroots import copy_disk
+from tests.sparse import copy_disk
 from tests.vm.bad_images import FIRST, GOOD
 from tests.vm.derived import Images
 from tests.vm.disks import Disk, Started, examine

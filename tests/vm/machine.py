@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 
 from tests.vm.agent import AgentFailure, AgentTimeout, GuestAgent
 from tests.vm.qemu import COMMAND, Accelerator, best_accelerator, take_turn, uefi
+from tests.vm.write_log import settle
 
 BOOT = 600.0
 """Seconds that a boot may take: emulated processors need 40 where nothing else runs, and 240 on a very busy host."""
@@ -29,7 +30,7 @@ _STUCK = 60.0
 """Seconds without a sign of the firmware after a reset, or of the boot loader after the firmware; they take five."""
 
 _LAST_WORDS = re.compile(
-    r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting|BdsDxe: starting .*)$"
+    r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting|(?P<started>BdsDxe: starting .*))$"
 )
 """what a kernel says before it resets the machine, and the firmware before the boot loader shows its menu"""
 
@@ -99,6 +100,8 @@ class VirtualMachine:
     ) -> None:
         self.folder = folder
         self.boot_id = ""
+        self.lost_starts = 0
+        """how often the firmware started a boot loader that never showed its menu"""
         self._disks = (disk, *more_disks)
         self._firmware = firmware
         self._write_log = write_log
@@ -127,17 +130,22 @@ class VirtualMachine:
         """Switch the machine on; waits for its turn while as many machines run as the host has processors."""
         if self._power is not None:
             raise MachineError("the machine runs already")
+        turn = take_turn()
+        if self._write_log is not None:
+            self._write_log.write_bytes(b"")
+        self._since = time.monotonic()
+        self.boot_id = ""
+        self._switch_on(turn)
+
+    def _switch_on(self, turn: IO[str]) -> None:
         agent, far_agent = socket.socketpair()
         monitor, far_monitor = socket.socketpair()
         descriptors = (far_agent.fileno(), far_monitor.fileno())
-        turn = take_turn()
         command = [*COMMAND, *self._options(*descriptors)]
         with far_agent, far_monitor, (self.folder / "qemu.log").open("wb") as log:
             log.write(f"{shlex.join(command)}\n".encode())
             log.flush()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=descriptors)
-        self._since = time.monotonic()
-        self.boot_id = ""
         channel = GuestAgent(agent, self._check_running)
         self._power = _Power(process, turn, channel, (agent, monitor), monitor.makefile("rb"))
         try:
@@ -155,25 +163,28 @@ class VirtualMachine:
         while (boot_id := self._boot_id_when_up(min(deadline, time.monotonic() + _ANSWER))) in ("", self.boot_id):
             if time.monotonic() > deadline:
                 raise self._failure(f"the guest was not up after {timeout:.0f} s")
-            self._press_reset_if_stuck()
+            self._power_cycle_if_stuck()
             time.sleep(0.5)
         self.boot_id = boot_id
         return time.monotonic() - self._since
 
-    def _press_reset_if_stuck(self) -> None:
-        """Press the reset button of a machine that says nothing after it was reset.
+    def _power_cycle_if_stuck(self) -> None:
+        """Switch a machine off and on that says nothing after it was reset.
 
         Emulated processors do that now and then: the kernel or the firmware had its last word, and neither the firmware
-        nor the menu of the boot loader appears. No deployment has a part in that yet, and nothing else is pressed for.
-        Each time is a warning in the report of the tests, with what the processor was doing.
+        nor the menu of the boot loader appears, or not for an hour: all that this process of the emulator executes
+        after such a reset is some fifty times slower, and stays so through further ones. No deployment has a part in
+        that yet, and nothing else is switched off for. Each time is a warning in the report of the tests, with what the
+        processor was doing.
         """
         last = self.serial_tail(1).rstrip()
-        if _LAST_WORDS.search(last) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
+        if (words := _LAST_WORDS.search(last)) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
             registers = self.monitor("human-monitor-command", **{"command-line": "info registers"})
             state = "\n".join(registers.splitlines()[:7])
-            warnings.warn(f"reset was pressed for {self.folder} after {last!r}\n{state}", stacklevel=2)
+            warnings.warn(f"{self.folder} was switched off and on after {last!r}\n{state}", stacklevel=2)
             os.utime(self.serial_log)
-            self.monitor("system_reset")
+            self.lost_starts += words["started"] is not None
+            self._switch_on(self._switch_off())
 
     def _boot_id_when_up(self, deadline: float) -> str:
         """The id of the boot that has started its units; "" if there is none, or no answer.
@@ -227,15 +238,13 @@ class VirtualMachine:
             self._on.process.wait(timeout)
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"the guest did not power off in {timeout:.0f} s") from error
-        self._release()
+        self._release().close()
         return time.monotonic() - self._since
 
     def cut(self) -> None:
         """Cut the power if it is on: what the guest had not yet written to its disk is lost."""
         if self._power is not None:
-            self._power.process.kill()
-            self._power.process.wait()
-            self._release()
+            self._switch_off().close()
 
     def monitor(self, command: str, **arguments: object) -> Any:
         """Execute a QMP command and return its value."""
@@ -287,13 +296,10 @@ class VirtualMachine:
             node, more = f"disk{number}", ""
             options += ["-blockdev", f"driver=raw,node-name={node},discard=unmap,file.driver=file,file.filename={disk}"]
             if number == 0 and self._write_log is not None:
-                self._write_log.write_bytes(b"")
-                os.truncate(self._write_log, disk.stat().st_size)
+                mode = "log-append=on" if settle(self._write_log) else "log-sector-size=512"
+                os.truncate(self._write_log, max(self._write_log.stat().st_size, disk.stat().st_size))
                 options += ["-blockdev", f"driver=file,node-name=log,filename={self._write_log}"]
-                options += [
-                    "-blockdev",
-                    f"driver=blklogwrites,node-name=logged,file={node},log=log,log-sector-size=512",
-                ]
+                options += ["-blockdev", f"driver=blklogwrites,node-name=logged,file={node},log=log,{mode}"]
                 # blklogwrites puts parts of its own before each write, and what was merged can have no more parts then.
                 node, more = "logged", ",request-merging=off"
             options += ["-device", f"virtio-blk-pci,drive={node},bootindex={number + 1}{more}"]
@@ -318,9 +324,15 @@ class VirtualMachine:
     def _failure(self, message: str) -> MachineError:
         return MachineError(f"{message}\n--- end of {self.serial_log} ---\n{self.serial_tail()}")
 
-    def _release(self) -> None:
+    def _switch_off(self) -> IO[str]:
+        self._on.process.kill()
+        self._on.process.wait()
+        return self._release()
+
+    def _release(self) -> IO[str]:
+        """What is left of a machine that is off: its turn on the processors."""
         power, self._power = self._on, None
         power.monitor.close()
         for end in power.sockets:
             end.close()
-        power.turn.close()
+        return power.turn

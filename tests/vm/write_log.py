@@ -14,7 +14,7 @@ from enum import IntFlag
 from pathlib import Path
 from typing import IO
 
-from tests.integration.sysroots import copy_disk
+from tests.sparse import copy_disk
 
 _MAGIC, _VERSION = 0x6A736677736872, 1
 _SUPER, _ENTRY = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
@@ -67,6 +67,21 @@ def read_entries(log: Path) -> tuple[Entry, ...]:
     if len(found) < counted:
         raise ValueError(f"{log} has {len(found)} entries of {counted}")
     return tuple(found)
+
+
+def settle(log: Path) -> bool:
+    """Count in the super block what is there, so that the next process of QEMU writes behind it; False if it is empty.
+
+    A process that was killed leaves the count of its last flush.
+    """
+    if not log.stat().st_size:
+        return False
+    count = len(read_entries(log))
+    with log.open("r+b") as file:
+        magic, version, _, sector = _SUPER.unpack(file.read(_SUPER.size))
+        file.seek(0)
+        file.write(_SUPER.pack(magic, version, count, sector))
+    return True
 
 
 @dataclass(frozen=True)
