@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from bootc_composefs.failures import LayerFileError
 from bootc_composefs.fsverity import Algorithm
-from bootc_composefs.layer_file import read_layer_file, write_layer
+from bootc_composefs.layer_file import digests_in, read_layer_file, write_layer
 from bootc_composefs.tree import Content, Object
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,9 @@ def entries(draw: st.DrawFn) -> tuple[Entry, Content | None]:
 
 @given(st.lists(entries(), max_size=5))
 def test_entries_come_back_as_they_were_written(found: list[tuple[Entry, Content | None]]) -> None:
-    assert read_layer_file(b"".join(write_layer(found, SHA256)), SHA256) == found
+    data = b"".join(write_layer(found, SHA256))
+    assert read_layer_file(data, SHA256) == found
+    assert digests_in(data, SHA256) == {content.digest for _, content in found if isinstance(content, Object)}
 
 
 def small() -> bytes:
@@ -61,8 +63,9 @@ def test_a_byte_that_was_altered_and_every_truncation_are_noticed() -> None:
     for number in range(len(data)):
         altered = data[:number] + bytes([data[number] ^ 1]) + data[number + 1 :]
         for damaged in (data[:number], altered):
-            with pytest.raises(LayerFileError):
-                read_layer_file(damaged, SHA256)
+            for read in (read_layer_file, digests_in):
+                with pytest.raises(LayerFileError):
+                    read(damaged, SHA256)
 
 
 def signed(text: bytes) -> bytes:
@@ -83,6 +86,12 @@ def signed(text: bytes) -> bytes:
 def test_what_is_in_no_known_form_is_refused(text: bytes) -> None:
     with pytest.raises(LayerFileError):
         read_layer_file(signed(text), SHA256)
+
+
+@pytest.mark.parametrize("line", [b"0 a", b"0 a 644 0 0 0 0 - 0:0 - xy"])
+def test_lines_without_a_digest_are_refused(line: bytes) -> None:
+    with pytest.raises(LayerFileError):
+        digests_in(signed(b"bootc-layer 1 sha256\n%s\n" % line), SHA256)
 
 
 def test_entries_with_digests_of_another_kind_are_refused() -> None:

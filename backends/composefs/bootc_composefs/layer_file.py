@@ -28,6 +28,8 @@ Entries: TypeAlias = list[tuple[Entry, Content | None]]
 """with the content of files"""
 
 _IMPLIED = b"i"
+_DIGEST = 10
+"""the number of that field"""
 _KINDS = {kind.value: kind for kind in EntryKind} | {_IMPLIED: EntryKind.DIRECTORY}
 
 
@@ -42,17 +44,31 @@ def write_layer(entries: Iterable[tuple[Entry, Content | None]], algorithm: Algo
 
 def read_layer_file(data: bytes, algorithm: Algorithm) -> Entries:
     """The entries. Raises LayerFileError for what was not written just so."""
+    try:
+        with paused_collector():
+            return [_entry(line.split(b" ")) for line in _body(data, algorithm)]
+    except (ValueError, KeyError, IndexError) as error:
+        raise LayerFileError(f"a line is in no known form: {error}") from error
+
+
+def digests_in(data: bytes, algorithm: Algorithm) -> set[bytes]:
+    """The digests of its objects: a small part of what the entries take in memory. Raises LayerFileError."""
+    try:
+        digests = {line.split(b" ", _DIGEST + 1)[_DIGEST] for line in _body(data, algorithm)}
+        return {bytes.fromhex(digest.decode()) for digest in digests - {ABSENT}}
+    except (ValueError, IndexError) as error:
+        raise LayerFileError(f"a line is in no known form: {error}") from error
+
+
+def _body(data: bytes, algorithm: Algorithm) -> list[bytes]:
+    """The lines between the first and the last one."""
     end = data.rfind(b"\n", 0, -1) + 1
     if data[end:] != b"end %s\n" % hashlib.sha256(data[:end]).hexdigest().encode():
         raise LayerFileError("it is truncated or altered")
     first, _, rest = data[:end].partition(b"\n")
     if first != _head(algorithm):
         raise LayerFileError(f"it is no list of entries in a known form with {algorithm.value}")
-    try:
-        with paused_collector():
-            return [_entry(line.split(b" ")) for line in rest.splitlines()]
-    except (ValueError, KeyError, IndexError) as error:
-        raise LayerFileError(f"a line is in no known form: {error}") from error
+    return rest.splitlines()
 
 
 def _head(algorithm: Algorithm) -> bytes:

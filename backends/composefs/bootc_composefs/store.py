@@ -7,13 +7,13 @@ from contextlib import contextmanager, suppress
 
 from bootc.errors import BootcError, StateError, StoreError
 from bootc.hookspec import Context
-from bootc.image import Image, ImportedImage, Layer
+from bootc.image import Digest, Image, ImportedImage, Layer
 from bootc.roots import Sysroot
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
-from bootc_composefs.assembly import contents, files_of, path_of_layer, read_tree, reassemble, tree_of
+from bootc_composefs.assembly import files_of, path_of_layer, read_tree, reassemble, tree_of
 from bootc_composefs.images import ComposefsImages
 from bootc_composefs.importing import Import
-from bootc_composefs.layer_file import read_layer_file
+from bootc_composefs.layer_file import digests_in
 from bootc_composefs.layout import CHECKOUTS, INCOMING, LAYERS
 from bootc_composefs.objects import Objects
 from bootc_composefs.records import ImageRecord, keys, path_of
@@ -108,7 +108,7 @@ class ComposefsStore(ImageStore):
 
     def _named(self, objects: Objects) -> set[bytes] | None:
         """The digests of all objects that an image, a layer or a deployment names; None if one of them cannot tell."""
-        named, known = set[bytes](), keys(self._volume)
+        named, layers, known = set[bytes](), set[Digest](), keys(self._volume)
         try:
             for key in known:
                 record = ImageRecord.read(self._volume, key)
@@ -116,10 +116,10 @@ class ComposefsStore(ImageStore):
                     continue
                 files = files_of(tree_of(record, objects, self._repository.algorithm, self._volume))
                 named |= {record.erofs.digest, *(object.digest for object in files)}
-                for layer in record.layers:
-                    if (data := self._volume.read_optional(path_of_layer(layer))) is not None:
-                        entries = read_layer_file(data, self._repository.algorithm)
-                        named |= {content.digest for _, content in contents(entries)}
+                layers.update(record.layers)
+            for layer in layers:
+                if (data := self._volume.read_optional(path_of_layer(layer))) is not None:
+                    named |= digests_in(data, self._repository.algorithm)
             for key, erofs in self._images.deployed().items():
                 if key not in known:
                     files = files_of(read_tree(erofs, objects, self._repository.algorithm))
