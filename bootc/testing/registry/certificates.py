@@ -32,7 +32,8 @@ class Authority:
         """The one of this name, made if it is not there."""
         own = _files(folder, name)
         if not own.certificate.exists():
-            _openssl("req", "-x509", *_KIND, "-subj", f"/CN={name}", "-days", "2", *_out(own))
+            usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # RFC 5280; Python demands it since 3.13
+            _openssl("req", "-x509", *_KIND, "-subj", f"/CN={name}", "-days", "2", *usage, *_out(own))
         return cls(folder, own)
 
     def certificate(self, name: str = "server", names: str = _NAMES, days: int = 1) -> Certificate:
