@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attrs import frozen
@@ -10,6 +11,26 @@ from bootc.machine import Command
 
 _KIND = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 _NAMES = "DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
+_BEFORE = timedelta(minutes=5)
+"""what certificates are older than they must be"""
+_ISSUING = """\
+[ca]
+default_ca = authority
+[authority]
+database = {folder}/issued
+new_certs_dir = {folder}
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = any
+copy_extensions = copy
+x509_extensions = signed
+[any]
+commonName = supplied
+[signed]
+authorityKeyIdentifier = keyid
+"""
+"""how `openssl ca` is to issue: of its commands the only one that takes two dates in every version"""
 
 
 @frozen
@@ -42,9 +63,13 @@ class Authority:
         request = made.certificate.with_suffix(".csr")
         extension = ("-addext", f"subjectAltName={names}")
         _openssl("req", *_KIND, "-subj", f"/CN={name}", *extension, "-keyout", str(made.key), "-out", str(request))
-        signer = ("-CA", str(self.own.certificate), "-CAkey", str(self.own.key), "-CAcreateserial")
-        wanted = ("-days", str(days), "-copy_extensions", "copy", "-out", str(made.certificate))
-        _openssl("x509", "-req", "-in", str(request), *signer, *wanted)
+        configuration = self.folder / "issuing.cnf"
+        configuration.write_text(_ISSUING.format(folder=self.folder))
+        (self.folder / "issued").touch()
+        signer = ("-config", str(configuration), "-cert", str(self.own.certificate), "-keyfile", str(self.own.key))
+        end = datetime.now(UTC) + timedelta(days)
+        dates = ("-startdate", _date(min(end, datetime.now(UTC)) - _BEFORE), "-enddate", _date(end))
+        _openssl("ca", "-batch", "-notext", *signer, *dates, "-in", str(request), "-out", str(made.certificate))
         return made
 
 
@@ -54,6 +79,10 @@ def self_signed(folder: Path) -> Certificate:
     extension = ("-addext", f"subjectAltName={_NAMES}")
     _openssl("req", "-x509", *_KIND, "-subj", "/CN=localhost", "-days", "1", *extension, *_out(made))
     return made
+
+
+def _date(moment: datetime) -> str:
+    return moment.strftime("%Y%m%d%H%M%SZ")
 
 
 def _files(folder: Path, name: str) -> Certificate:
