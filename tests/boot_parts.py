@@ -46,7 +46,7 @@ def cut_while_removing(volume: MtoolsVolume, name: PurePosixPath) -> None:
     """A file of 1024 bytes whose clusters are free already, and the name is still there: as states of real disks had
     it."""
     volume.replace(name, b"x" * 1024)
-    with volume.device.open("r+b") as disk:
+    with volume.device.open("r+b", buffering=0) as disk:  # mtools writes it, too
         disk.seek(volume.offset)
         boot = disk.read(512)
         sector, reserved, fats = int.from_bytes(boot[11:13], "little"), int.from_bytes(boot[14:16], "little"), boot[16]
