@@ -91,9 +91,9 @@ class BootedSysroot:
         return Run(done.returncode, done.stdout, done.stderr)
 
     def environment(self) -> dict[str, str]:
-        """Of commands in there: this machine may be a container, the booted system is none."""
+        """Of commands in there: this machine may be a container, the booted system is none; no systemd runs there."""
         kept = {name: value for name, value in os.environ.items() if name != "container"}
-        return {**kept, "TMPDIR": "/run", "BOOTC_DEBUG": ""}
+        return {**kept, "TMPDIR": "/run", "BOOTC_DEBUG": "", "SYSTEMD_OFFLINE": "1"}
 
     def _script(self) -> str:
         top, root = self.folder / "top", self.root

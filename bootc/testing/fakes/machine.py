@@ -26,6 +26,8 @@ MKFS = {"ext4": EXT4, "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "
 _PLACE = Path("/mnt")
 """where all of the fake machine lies, in the mount namespace of the test; inside and outside of what is booted"""
 _MEMORY = Path("/dev/shm")  # noqa: S108
+_OFFLINE = "SYSTEMD_OFFLINE"
+"""tells systemctl that no systemd runs here (systemd's ENVIRONMENT.md); libostree calls it when it stages"""
 RootMounter = Callable[[Path, KernelArguments, Path], None]
 
 
@@ -167,6 +169,7 @@ class FakeMachine:
         self._outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         os.chroot(inside)
         os.chdir("/")
+        os.environ[_OFFLINE] = "1"
 
     def _leave(self) -> None:
         if self._outside is not None:
@@ -174,6 +177,7 @@ class FakeMachine:
             os.chroot(".")
             os.close(self._outside)
             self._outside = None
+            del os.environ[_OFFLINE]
             mounts.unmount(_PLACE / "inside")
         if self.is_booted:
             mounts.unmount(self.system)
