@@ -87,7 +87,9 @@ class GuestAgent:
         self.call("guest-exec", deadline, path=command[0], arg=list(command[1:]), env=list(ENVIRONMENT))
 
     def _send(self, request: dict[str, object], prefix: bytes = b"") -> None:
-        self._channel.sendall(prefix + json.dumps(request).encode() + b"\n")
+        # A reset is QEMU's end: waiting for the answer tells.
+        with contextlib.suppress(BrokenPipeError):
+            self._channel.sendall(prefix + json.dumps(request).encode() + b"\n")
 
     def _receive(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
@@ -96,7 +98,6 @@ class GuestAgent:
             if left <= 0:
                 raise AgentTimeout("the guest agent did not answer in time")
             if select.select([self._channel], [], [], min(left, 1.0))[0]:
-                # A reset is QEMU's end: the next check tells.
                 with contextlib.suppress(ConnectionResetError):
                     self._buffer += self._channel.recv(1 << 16)
         line, self._buffer = self._buffer.split(b"\n", 1)

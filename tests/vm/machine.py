@@ -5,12 +5,10 @@ Only the standard library and qemu-system-x86_64 are needed; the guest runs syst
 
 import json
 import os
-import re
 import shlex
 import socket
 import subprocess
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -26,13 +24,6 @@ BOOT = 600.0
 """Seconds that a boot may take: emulated processors need 40 where nothing else runs, and 240 on a very busy host."""
 _ANSWER = 30.0
 """Seconds that the guest agent may take for a question that costs it nothing."""
-_STUCK = 60.0
-"""Seconds without a sign of the firmware after a reset, or of the boot loader after the firmware; they take five."""
-
-_LAST_WORDS = re.compile(
-    r"(reboot: machine restart|Rebooting in \d+ seconds\.\.|sysrq: Resetting|(?P<started>BdsDxe: starting .*))$"
-)
-"""what a kernel says before it resets the machine, and the firmware before the boot loader shows its menu"""
 
 
 class MachineError(Exception):
@@ -64,7 +55,7 @@ class DirectKernel:
     arguments: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Power:
     """What exists only while the machine is on."""
 
@@ -73,10 +64,15 @@ class _Power:
     agent: GuestAgent
     sockets: tuple[socket.socket, socket.socket]
     monitor: IO[bytes]
+    was_reset: bool = False
 
 
 class VirtualMachine:
     """One machine around a raw disk. Its folder holds the serial log, QEMU's messages and the UEFI variables.
+
+    Each boot has a process of its own: QEMU ends when the guest resets the machine, and `wait_up` starts it again. One
+    that goes on after a reset now and then executes some fifty times slower, for good, so that firmware seems to be
+    silent or gives up.
 
     The disk outlives the machine, which can be started again after it was cut or powered off. The guest sees the host's
     loopback as 10.0.2.2. With `write_log`, every write and flush of the (first) disk is recorded in that file in the
@@ -100,8 +96,6 @@ class VirtualMachine:
     ) -> None:
         self.folder = folder
         self.boot_id = ""
-        self.lost_starts = 0
-        """how often the firmware started a boot loader that never showed its menu"""
         self._disks = (disk, *more_disks)
         self._firmware = firmware
         self._write_log = write_log
@@ -163,28 +157,11 @@ class VirtualMachine:
         while (boot_id := self._boot_id_when_up(min(deadline, time.monotonic() + _ANSWER))) in ("", self.boot_id):
             if time.monotonic() > deadline:
                 raise self._failure(f"the guest was not up after {timeout:.0f} s")
-            self._power_cycle_if_stuck()
+            if self._on.was_reset:
+                self._switch_on(self._release())
             time.sleep(0.5)
         self.boot_id = boot_id
         return time.monotonic() - self._since
-
-    def _power_cycle_if_stuck(self) -> None:
-        """Switch a machine off and on that says nothing after it was reset.
-
-        Emulated processors do that now and then: the kernel or the firmware had its last word, and neither the firmware
-        nor the menu of the boot loader appears, or not for an hour: all that this process of the emulator executes
-        after such a reset is some fifty times slower, and stays so through further ones. No deployment has a part in
-        that yet, and nothing else is switched off for. Each time is a warning in the report of the tests, with what the
-        processor was doing.
-        """
-        last = self.serial_tail(1).rstrip()
-        if (words := _LAST_WORDS.search(last)) and time.time() - self.serial_log.stat().st_mtime > _STUCK:
-            registers = self.monitor("human-monitor-command", **{"command-line": "info registers"})
-            state = "\n".join(registers.splitlines()[:7])
-            warnings.warn(f"{self.folder} was switched off and on after {last!r}\n{state}", stacklevel=2)
-            os.utime(self.serial_log)
-            self.lost_starts += words["started"] is not None
-            self._switch_on(self._switch_off())
 
     def _boot_id_when_up(self, deadline: float) -> str:
         """The id of the boot that has started its units; "" if there is none, or no answer.
@@ -238,13 +215,17 @@ class VirtualMachine:
             self._on.process.wait(timeout)
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"the guest did not power off in {timeout:.0f} s") from error
+        if self._was_reset():
+            raise self._failure("the guest reset the machine instead of switching it off")
         self._release().close()
         return time.monotonic() - self._since
 
     def cut(self) -> None:
         """Cut the power if it is on: what the guest had not yet written to its disk is lost."""
         if self._power is not None:
-            self._switch_off().close()
+            self._power.process.kill()
+            self._power.process.wait()
+            self._release().close()
 
     def monitor(self, command: str, **arguments: object) -> Any:
         """Execute a QMP command and return its value."""
@@ -288,6 +269,7 @@ class VirtualMachine:
             *("-device", "virtio-rng-pci"),
             *(("-kernel", str(direct.kernel), "-initrd", str(direct.initrd)) if direct else ()),
             *(("-append", direct.arguments) if direct else ()),
+            *("-action", "reboot=shutdown"),
         ]
 
     def _block_devices(self) -> list[str]:
@@ -317,17 +299,23 @@ class VirtualMachine:
             raise self._failure(f"systemctl {verb}: {error}") from error
 
     def _check_running(self) -> None:
+        """Raises AgentFailure after a reset, and MachineError if QEMU ended otherwise."""
         if self._on.process.poll() is not None:
+            if self._was_reset():
+                raise AgentFailure("the machine was reset")
             log = (self.folder / "qemu.log").read_text(errors="replace")
             raise self._failure(f"QEMU ended with {self._on.process.returncode}: {log[-2000:]}")
 
+    def _was_reset(self) -> bool:
+        """Whether it was the guest's reset by which QEMU ended: its last words say so (QMP, event SHUTDOWN)."""
+        power = self._on
+        for line in power.monitor:
+            event = json.loads(line)
+            power.was_reset |= event.get("event") == "SHUTDOWN" and event["data"]["reason"] == "guest-reset"
+        return power.was_reset
+
     def _failure(self, message: str) -> MachineError:
         return MachineError(f"{message}\n--- end of {self.serial_log} ---\n{self.serial_tail()}")
-
-    def _switch_off(self) -> IO[str]:
-        self._on.process.kill()
-        self._on.process.wait()
-        return self._release()
 
     def _release(self) -> IO[str]:
         """What is left of a machine that is off: its turn on the processors."""
