@@ -72,7 +72,7 @@ def read_entries(log: Path) -> tuple[Entry, ...]:
 def settle(log: Path) -> bool:
     """Count in the super block what is there, so that the next process of QEMU writes behind it; False if it is empty.
 
-    A process that was killed leaves the count of its last flush.
+    The count there is that of the last flush, whether the process ended in order or was killed.
     """
     if not log.stat().st_size:
         return False
