@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -125,14 +126,25 @@ def test_completion_scripts_ask_bootc(shell: str) -> None:
 def test_finalizing_stops_before_libostree_s_unit_and_while_all_is_mounted() -> None:
     found = unit("bootc-finalize-staged.service")
     after = found["Unit", "After"]
-    assert {"ostree-finalize-staged.service", "local-fs.target", "boot-efi.mount", "efi.mount"} <= set(after)
+    assert {"ostree-finalize-staged.service", "local-fs.target"} <= set(after)
+    assert {"boot.mount", "boot-efi.mount", "efi.mount"} <= set(after)
+    assert {"boot.automount", "boot-efi.automount", "efi.automount"} <= set(after)
     assert found["Unit", "DefaultDependencies"] == ["no"]
     assert found["Unit", "Conflicts"] == ["final.target"]
     assert found["Unit", "Before"] == ["basic.target", "final.target"]
-    assert found["Unit", "RequiresMountsFor"] == ["/sysroot", "/boot"]
+    assert found["Unit", "RequiresMountsFor"] == ["/sysroot"]
     assert found["Service", "Type"] == ["oneshot"]
     assert found["Service", "RemainAfterExit"] == ["yes"]
     assert ("Service", "ExecStart") not in found
+
+
+def test_no_unit_is_stopped_with_a_mount_that_comes_and_goes() -> None:
+    """systemd mounts an ESP on demand, and unmounts it when nobody used it (systemd-gpt-auto-generator(8))."""
+    for file in UNIT_FOLDER.iterdir():
+        found = unit(file.name)
+        strong = [found.get(("Unit", key), []) for key in ("Requires", "Requisite", "BindsTo", "PartOf")]
+        assert set(chain(*strong)) <= {"boot-complete.target"}, file.name
+        assert set(found.get(("Unit", "RequiresMountsFor"), [])) <= {"/sysroot"}, file.name
 
 
 def test_units_call_commands_that_exist() -> None:

@@ -12,6 +12,8 @@ FIRST = "first"
 """the tag of the image to begin with: version 1 with few tries"""
 GOOD = "good"
 """the tag of the image that boots after all"""
+IDLE = 10
+"""seconds without use after which systemd unmounts an ESP that it mounted on demand; usually 120"""
 _ALIGNMENT = 4
 
 
@@ -31,9 +33,14 @@ def make_first(images: Images, tries: int, verity: str = "off") -> str:
     """The image that is installed; all others derive from it. Its digest.
 
     Usually no file gets fs-verity: the host, which looks at the disk, may have a kernel that cannot read such files.
+    Where the ESP is mounted on demand, that ends soon.
     """
     settings = f'[bootc]\ntries = {tries}\n[backends.composefs]\nverity = "{verity}"\n'
-    return images.derive("v1", FIRST, "1", {"usr/lib/bootc/config.d/60-test.toml": File(settings.encode())})
+    files = {
+        "usr/lib/bootc/config.d/60-test.toml": File(settings.encode()),
+        f"{UNITS}/boot.automount.d/50-test.conf": File(f"[Automount]\nTimeoutIdleSec={IDLE}\n".encode()),
+    }
+    return images.derive("v1", FIRST, "1", files)
 
 
 def make_good(images: Images) -> str:

@@ -6,6 +6,7 @@ is cut while it becomes the default (`crash_run.py`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.vm.crash_run import Looker, Recorder, boot, look_around_the_switch
 from tests.vm.derived import Images
 from tests.vm.disks import Disk
 from tests.vm.machine import MachineError, VirtualMachine
-from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_power, host
+from tests.vm.story import NAME, Parts, Story, Teller, check_units, closing_power, esp_is_mounted, host
 
 pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
 
@@ -101,6 +102,8 @@ class Bad:
 def fail(story: Story, machine: VirtualMachine, recorder: Recorder, old: str, bad: Bad) -> None:
     """Update to an image that does not boot, and wait for the old one to be back."""
     starts = firmware_starts(machine)
+    if story.parts.bootloader == "systemd-boot":
+        wait_for_idle_boot(machine)
     assert "Queued for next boot" in story.in_guest(machine, "bootc upgrade")
     if bad.kind.damages_kernel:
         machine.poweroff()
@@ -147,6 +150,14 @@ def wait_for(machine: VirtualMachine, digest: str) -> None:
         except MachineError as error:
             if "QEMU ended" in str(error):
                 raise
+
+
+def wait_for_idle_boot(machine: VirtualMachine) -> None:
+    """Wait until systemd has unmounted an ESP that nobody uses: an update must not depend on it."""
+    deadline = time.monotonic() + PATIENCE
+    while esp_is_mounted(machine):
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def booted(machine: VirtualMachine) -> str:
