@@ -121,4 +121,4 @@ def test_the_traceback_comes_on_request(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setenv("BOOTC_DEBUG", "1")
     report(BootcError("no luck"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-2:] == ["bootc.errors.BootcError: no luck", "error: no luck"]
+    assert lines[-2:] == ["bootc.errors.base.BootcError: no luck", "error: no luck"]
