@@ -44,8 +44,9 @@ VERSION = "org.opencontainers.image.version"
 _STORE = "ostree/repo"
 _FETCHED = ("ostree/container/blob/", "ostree/container/image/")
 """refs of what was fetched; it may stay after a failure, until the next cleaning"""
-_UNCOMPARED = (_STORE, "lost+found", "ostree/bootc/spool", "ostree/bootc/lock", "ostree/.lock")
-"""the store's objects and what is fetched for it; the locks' own files"""
+_PRUNED = "ostree/bootc/pruned"
+_UNCOMPARED = (_STORE, _PRUNED, "lost+found", "ostree/bootc/spool", "ostree/bootc/lock", "ostree/.lock")
+"""the store's objects, what the last pruning left of them, and what is fetched for it; the locks' own files"""
 
 
 # ---------------------------------------------------------------- images

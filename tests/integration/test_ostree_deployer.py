@@ -6,14 +6,16 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from attrs import evolve
-from bootc_ostree import boot_files, bootc_storage_backends
+from bootc_ostree import boot_files, bootc_storage_backends, deployer
 from bootc_ostree.glib import GLib, OSTree, file
 from bootc_ostree.options import OstreeOptions
+from bootc_ostree.tree import checkout_etc
 
 from bootc.deployment import BootEntry, BootMenu, Deployment, DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
@@ -312,6 +314,27 @@ def test_a_merge_that_libostree_could_not_do_is_foreseen(sysroot: Path, backend:
     assert not [found for found in backend.deployer.preview(image, first.id) if found.is_fatal]
     backend.deployer.stage(image, request)
     assert not [name for name in os.listdir(sysroot / "ostree/repo/tmp") if name.startswith("bootc-")]
+
+
+def test_the_merge_is_foreseen_without_a_checkout_where_etc_is_the_same(
+    backend: Backend, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkouts: list[str] = []
+
+    def checked_out(repo: OSTree.Repo, commit: str) -> AbstractContextManager[Path]:
+        checkouts.append(commit)
+        return checkout_etc(repo, commit)
+
+    monkeypatch.setattr(deployer, "checkout_etc", checked_out)
+    first = deploy("1")
+    etc = backend.deployer.etc(first.id)
+    os.mkfifo(etc / "pipe")
+    same = import_version(backend, "2", Tar().add("usr/bin/new", data=b"a program"))
+    assert [found.subject for found in backend.deployer.preview(same, first.id)] == ["/etc/pipe"]
+    assert checkouts == []
+    other = import_version(backend, "3", Tar().add("usr/etc/new", data=b"a file"))
+    assert [found.subject for found in backend.deployer.preview(other, first.id)] == ["/etc/pipe"]
+    assert checkouts == [other.key]
 
 
 def test_var_is_filled_once_and_then_left_alone(sysroot: Path, deploy: Deploy) -> None:

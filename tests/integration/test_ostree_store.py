@@ -493,6 +493,43 @@ def test_pruning_keeps_what_is_kept_and_frees_the_rest(store: OstreeStore, sysro
     assert "no errors found" in ostree(sysroot, "fsck")
 
 
+def test_pruning_reads_all_that_is_needed_only_if_something_changed(
+    store: OstreeStore, sysroot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prunings, real = [], OSTree.Repo.prune
+
+    def prune(*given: Any) -> Any:
+        prunings.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(OSTree.Repo, "prune", prune)
+    layers = [base_layer().data]
+    stored = store.import_image(make_image(layers), Streams(layers))
+    for _ in range(3):
+        store.prune([stored])
+    assert len(prunings) == 1
+    assert store.find(make_image(layers, "registry.example/again:v1")) == stored
+    store.prune([stored])
+    assert len(prunings) == 1, "another name for the same commit"
+
+    left = sysroot / f"ostree/repo/objects/00/{62 * '0'}.file"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"of an import that a power cut ended")
+    (left.parents[1] / "left-by-somebody").touch()
+    store.prune([stored])
+    assert not left.exists()
+    ostree(sysroot, "commit", "--branch=foreign", f"--tree=ref={stored.key}", "--subject=another")
+    store.prune([stored])
+    ostree(sysroot, "refs", "--delete", "foreign")
+    before = len(prunings)
+    assert store.prune([stored]) > 0
+    assert len(prunings) == before + 1
+    (sysroot / "ostree/bootc/pruned").write_bytes(b"\xff damaged")
+    store.prune([stored])
+    assert len(prunings) == before + 2
+    assert "no errors found" in ostree(sysroot, "fsck")
+
+
 def test_a_kept_image_whose_name_went_to_another_one_stays(store: OstreeStore, sysroot: Path) -> None:
     old_layers, new_layers = [base_layer("1").data], [base_layer("2").data]
     old = store.import_image(make_image(old_layers), Streams(old_layers))

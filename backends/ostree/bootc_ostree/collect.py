@@ -7,9 +7,10 @@ from collections.abc import Collection
 from bootc.image import Digest
 from bootc_ostree import index, metadata, refs
 from bootc_ostree.glib import OSTree
+from bootc_ostree.pruned import Pruned
 
 
-def collect(repo: OSTree.Repo, keep: Collection[str]) -> int:
+def collect(repo: OSTree.Repo, keep: Collection[str], pruned: Pruned) -> int:
     """Drop all image refs but those of the commits in `keep`, then layers that no manifest names, then objects.
 
     What other tools protect (refs of deployments and base images) stays. Returns the bytes freed.
@@ -22,7 +23,11 @@ def collect(repo: OSTree.Repo, keep: Collection[str]) -> int:
     for ref in index.names(repo, refs.BLOBS):
         if ref not in needed:
             _drop(repo, ref)
-    return int(repo.prune(OSTree.RepoPruneFlags.REFS_ONLY, 0, None)[3])
+    if pruned.is_current(repo):
+        return 0
+    freed = int(repo.prune(OSTree.RepoPruneFlags.REFS_ONLY, 0, None)[3])
+    pruned.remember(repo)
+    return freed
 
 
 def _protect(repo: OSTree.Repo, keep: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from attrs import evolve, frozen
@@ -16,13 +16,13 @@ from bootc.hookspec import Context
 from bootc.image import ImportedImage
 from bootc.machine import Command
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
-from bootc_ostree import boot_files, inspection, links, menu, origin, refs, var
+from bootc_ostree import boot_files, links, menu, origin, refs, var
 from bootc_ostree.glib import GLib, OSTree, translated
 from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity, own_boot_files, tree_of
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
 from bootc_ostree.thaw import thawed_after_death
-from bootc_ostree.tree import checkout_etc
+from bootc_ostree.tree import checkout_etc, etc_of
 
 _LOCK = "ostree/staged-deployment-locked"
 """below /run; every version of libostree leaves a staged deployment alone while this file is there"""
@@ -71,9 +71,14 @@ class OstreeDeployer(Deployer, Pinning):
 
     def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
         sysroot = load(self._machine)
-        origin = directory(self._machine, self._find(sysroot, merge_from))
-        with checkout_etc(sysroot.repo(), image.key) as new:
-            return etc_merge.preview_ostree(origin / "usr/etc", origin / "etc", new)
+        repo, present = sysroot.repo(), self._find(sysroot, merge_from)
+        origin = directory(self._machine, present)
+        with ExitStack() as stack:
+            old = new = origin / "usr/etc"
+            wanted = etc_of(repo, image.key)
+            if wanted is None or wanted != etc_of(repo, present.get_csum()):
+                new = stack.enter_context(checkout_etc(repo, image.key))
+            return etc_merge.preview_ostree(old, origin / "etc", new)
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         with self._changing() as sysroot:
@@ -148,6 +153,8 @@ class OstreeDeployer(Deployer, Pinning):
             sysroot.deployment_set_pinned(self._find(sysroot, deployment), is_pinned)
 
     def check(self) -> Iterator[Finding]:
+        from bootc_ostree import inspection
+
         return inspection.check(self._machine, load(self._machine))
 
     # ------------------------------------------------------------ reading

@@ -12,8 +12,8 @@ from bootc_ostree.glib import GLib, OSTree
 from bootc_ostree.layout import Layout
 
 
-def names(repo: OSTree.Repo, prefix: str) -> Mapping[str, str]:
-    """Refs below a prefix, with the commits they name."""
+def names(repo: OSTree.Repo, prefix: str | None) -> Mapping[str, str]:
+    """Refs below a prefix (None: all), with the commits they name."""
     return dict(repo.list_refs_ext(prefix, OSTree.RepoListRefsExtFlags.NONE, None)[1])
 
 

@@ -10,14 +10,16 @@ from bootc.events import LayerImported
 from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
-from bootc_ostree import assembly, fsck, index, refs, sysroot
+from bootc_ostree import index, refs, sysroot
 from bootc_ostree.collect import collect
 from bootc_ostree.glib import OSTree, translated
-from bootc_ostree.layer import LayerImport
 from bootc_ostree.layout import Layout
 from bootc_ostree.objects import root_of
 from bootc_ostree.options import OstreeOptions
+from bootc_ostree.pruned import Pruned
 from bootc_ostree.tree import DeployedTree, RootTree
+
+_PRUNED = "pruned"
 
 
 class OstreeStore(ImageStore):
@@ -50,6 +52,9 @@ class OstreeStore(ImageStore):
         return tuple(layer for digest, layer in wanted.items() if digest not in present)
 
     def import_image(self, image: Image, streams: LayerStreams) -> ImportedImage:
+        from bootc_ostree import assembly
+        from bootc_ostree.layer import LayerImport
+
         found = self.find(image)
         if found:
             return found
@@ -84,9 +89,12 @@ class OstreeStore(ImageStore):
         with sysroot.locked(loaded, self._machine.root), translated(self._where):
             loaded.load_if_changed(None)
             deployed = {deployment.get_csum() for deployment in loaded.get_deployments()}
-            return collect(loaded.repo(), deployed | {image.key for image in keep})
+            pruned = Pruned(self._machine.sysroot, self._machine.state / _PRUNED)
+            return collect(loaded.repo(), deployed | {image.key for image in keep}, pruned)
 
     def check(self) -> Iterator[Finding]:
+        from bootc_ostree import fsck
+
         loaded = sysroot.load(self._machine)
         deployed = [deployment.get_csum() for deployment in loaded.get_deployments()]
         return fsck.check(loaded.repo(), deployed, self._context.check_cancelled)

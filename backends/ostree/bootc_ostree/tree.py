@@ -14,7 +14,7 @@ from bootc.errors import StoreError
 from bootc.storage import Tree
 from bootc_ostree.dirtree import Directory
 from bootc_ostree.glib import Gio, GLib, OSTree, check_out, explain, translated
-from bootc_ostree.objects import ObjectTrees
+from bootc_ostree.objects import ObjectTrees, root_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -139,6 +139,17 @@ def checkout_etc(repo: OSTree.Repo, commit: str) -> Iterator[Path]:
     options.subpath = "/usr/etc"
     with _checked_out(repo, commit, options) as etc:
         yield etc
+
+
+def etc_of(repo: OSTree.Repo, commit: str) -> Directory | None:
+    """The checksums of a commit's /etc, equal for equal trees; None if it has none, or cannot be read any more."""
+    try:
+        trees, found = ObjectTrees(repo), root_of(repo, commit)
+        for name in ("usr", "etc"):
+            found = trees.load(found.contents).directories[name]
+    except (GLib.Error, StoreError, KeyError):
+        return None
+    return found
 
 
 @contextmanager
