@@ -212,6 +212,8 @@ def found(root: Node, path: bytes) -> Iterator[Node | None]:
 def printable(path: bytes) -> str:
     """A path as it may be shown on a terminal."""
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -88,7 +88,7 @@ class RootDeployer(Deployer):
 
     def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
         with self._images.directory(image.key, "etc") as new:
-            return self._plan(merge_from, new).findings
+            return self._plan(merge_from, image.key, new).findings
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
         tree = self._images.tree(image.key)
@@ -202,11 +202,13 @@ class RootDeployer(Deployer):
         if not self._volume.is_directory(self._layout.var / record.stateroot):
             yield f"{self._layout.var / record.stateroot} is missing"
 
-    def _plan(self, origin: DeploymentId, new: Path) -> etc_merge.MergePlan:
-        """The merge of a deployment's /etc, as it is now, into an image's."""
+    def _plan(self, origin: DeploymentId, image: str, new: Path) -> etc_merge.MergePlan:
+        """The merge of a deployment's /etc, as it is now, into the one of an image, which is at `new`."""
         source = self._sysroot.record(origin)
         if source is None:
             raise DeploymentError(f"deployment {origin} is gone: its /etc cannot be carried over")
+        if source.image == image:
+            return etc_merge.plan(new, self.etc(origin), new)
         with self._images.directory(source.image, "etc") as old:
             return etc_merge.plan(old, self.etc(origin), new)
 
@@ -216,7 +218,7 @@ class RootDeployer(Deployer):
             if record.merge_from is None:
                 etc_merge.build(_COPY, new, new, self._volume, home)
             else:
-                plan = self._plan(record.merge_from, new)
+                plan = self._plan(record.merge_from, record.image, new)
                 etc_merge.build(plan, self.etc(record.merge_from), new, self._volume, home)
 
     def _fill_var(self, image: str, stateroot: str) -> None:

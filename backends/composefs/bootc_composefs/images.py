@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 from bootc.deployment import KernelArguments
 from bootc.errors import StateError, StoreError
 from bootc.image import ImportedImage
-from bootc.roots import DeploymentRecord, Images, Sysroot
+from bootc.roots.images import Images
 from bootc.roots.layout import DEPLOYMENT
+from bootc.roots.records import DeploymentRecord
+from bootc.roots.sysroot import Sysroot
 from bootc.state import find_system
 from bootc.system.initramfs import IMAGE_ARGUMENT, ComposefsRoot
 from bootc_composefs.assembly import read_tree, tree_of
