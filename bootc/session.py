@@ -25,12 +25,12 @@ from bootc.hookspec import BackendPlugin, BootloaderPlugin, Context
 from bootc.host import Lock, Signals, is_booted, locate
 from bootc.image import Image, ImageReference
 from bootc.machine import Firmware, Machine
-from bootc.partial import InstalledContents, Rule
+from bootc.partial.installed import InstalledContents
+from bootc.partial.rule import Rule
 from bootc.plugins import Plugins
 from bootc.state import State, System, find_system
 from bootc.steps import Steps
-from bootc.storage import Backend, ImageStore
-from bootc.streams import FetchedLayers
+from bootc.storage import Backend, ImageStore, LayerStreams
 from bootc.transaction import Transaction
 from bootc.trust import Trust
 
@@ -223,7 +223,9 @@ class Session:
     @contextmanager
     def _streams(
         self, source: Source, store: ImageStore, directory: Path, present: InstalledContents
-    ) -> Iterator[FetchedLayers]:
+    ) -> Iterator[LayerStreams]:
+        from bootc.streams import FetchedLayers
+
         needed, parallel = store.missing(source.image), self.config.settings.parallel
         check_cancelled, abandoned = self.signals.check_cancelled, self.signals.abandoned
         with (

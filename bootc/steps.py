@@ -22,7 +22,7 @@ from bootc.events import FetchPlanned, Milestone, MilestoneKind, Notice, Phase, 
 from bootc.fetcher import Source
 from bootc.hookspec import Context, ImageView
 from bootc.image import Digest, Image, ImageReference, ImportedImage, Layer
-from bootc.partial import Nothing, Prediction, Rule, predict
+from bootc.partial.prediction import Prediction
 from bootc.platform import Platform
 from bootc.state import Failure, State
 from bootc.storage import Backend, DeployRequest, Finding, ImageStore, LayerStreams
@@ -63,6 +63,10 @@ class References(Protocol):
 
 
 def _predict_from_nothing(source: Source, missing: Sequence[Layer]) -> Prediction:
+    from bootc.partial.known import Nothing
+    from bootc.partial.predicting import predict
+    from bootc.partial.rule import Rule
+
     return predict(source, missing, Nothing(), Rule())
 
 

@@ -16,8 +16,9 @@ from bootc.errors import BootcError, IntegrityError, NoSpaceError
 from bootc.events import LayerFetched, LayerProgress, Report
 from bootc.fetcher import Readable, Source
 from bootc.image import Descriptor, Digest, Layer
-from bootc.partial import PartialDownload, PartialPulls
+from bootc.partial.download import PartialDownload
 from bootc.partial.parts import discard
+from bootc.partial.pulls import PartialPulls
 from bootc.spool import CHUNK, Download, missing, prepare, prune
 from bootc.spoolfile import Hash
 from bootc.storage import LayerStreams

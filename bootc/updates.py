@@ -8,7 +8,7 @@ from attrs import frozen
 
 from bootc.deployment import Deployment
 from bootc.image import Image, ImageReference, ImportedImage
-from bootc.partial import Prediction
+from bootc.partial.prediction import Prediction
 from bootc.state import Failure
 
 

@@ -12,7 +12,7 @@ from bootc_composefs.records import ImageRecord
 
 from bootc.durable import DirectoryVolume
 from bootc.hookspec import BackendPlugin
-from bootc.roots import Layout
+from bootc.roots.layout import Layout
 from bootc.system.initramfs import MARKER, VERSION
 from tests import dirimage_system
 from tests.dirimage_system import Registry

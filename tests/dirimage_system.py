@@ -29,7 +29,8 @@ from bootc.image import Descriptor, Image, ImageReference
 from bootc.install import InstallRequest, install
 from bootc.machine import Machine
 from bootc.platform import Platform
-from bootc.roots import DeploymentRecord, Layout
+from bootc.roots.layout import Layout
+from bootc.roots.records import DeploymentRecord
 from bootc.state import State
 from bootc.steps import Steps
 from bootc.storage import Backend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootc.image import ImageReference, ImageSummary
-from bootc.partial import Method, Prediction
+from bootc.partial.prediction import Method, Prediction
 from bootc.state import Failure
 from bootc.status import failure_text, layer_difference, size_text
 from bootc.updates import Change, Check, Update

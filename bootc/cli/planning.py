@@ -11,7 +11,10 @@ from attrs import define, evolve, frozen
 from bootc.cli.summary import prediction_document
 from bootc.fetcher import Ranges, Readable, Source
 from bootc.image import Descriptor, Image, Layer
-from bootc.partial import LayerPrediction, Method, Nothing, Prediction, Rule, contents_of, predict
+from bootc.partial.known import Nothing
+from bootc.partial.predicting import contents_of, predict
+from bootc.partial.prediction import LayerPrediction, Method, Prediction
+from bootc.partial.rule import Rule
 from bootc.status import size_text
 
 Document: TypeAlias = dict[str, Any]

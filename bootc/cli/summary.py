@@ -9,7 +9,7 @@ from bootc.cli.account import Account
 from bootc.cli.terminal import out, out_lines
 from bootc.events import LayerFetched
 from bootc.image import Digest, ImageReference, ImageSummary
-from bootc.partial import Prediction
+from bootc.partial.prediction import Prediction
 from bootc.state import Failure
 from bootc.status import failure_text, to_json
 from bootc.updates import Check, Update

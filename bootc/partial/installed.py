@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from bootc.fetcher import Source
 from bootc.image import Digest, ImportedImage, Layer
-from bootc.partial.local import LocalContents, local_contents
-from bootc.partial.prediction import Prediction, predict
-from bootc.partial.pulls import PartialPulls
+from bootc.partial.prediction import Prediction
 from bootc.partial.rule import Rule
 from bootc.spool import held
 from bootc.state.contents import Contents
 from bootc.storage import Backend
+
+if TYPE_CHECKING:
+    from bootc.partial.local import LocalContents
+    from bootc.partial.pulls import PartialPulls
 
 
 @frozen
@@ -34,11 +37,15 @@ class InstalledContents:
     @contextmanager
     def pulls(self) -> Iterator[PartialPulls]:
         """For one import."""
+        from bootc.partial.pulls import PartialPulls
+
         with self._local() as local:
             yield PartialPulls(self.contents, local, self.rule, self.refused)
 
     def predict(self, source: Source, missing: Sequence[Layer]) -> Prediction:
-        """What fetching these layers will cost; see `bootc.partial.predict`."""
+        """What fetching these layers will cost; see `bootc.partial.predicting`."""
+        from bootc.partial.predicting import predict
+
         with self._local() as local:
             return predict(
                 source, missing, local, self.rule, lambda blob: 0 if source.is_local else held(self.spool, blob)
@@ -50,6 +57,8 @@ class InstalledContents:
 
     @contextmanager
     def _local(self) -> Iterator[LocalContents]:
+        from bootc.partial.local import local_contents
+
         images = [] if self.rule.mode == "never" else self._images(with_expendable=False)
         with local_contents(self.contents, self.backend.store, images) as local:
             yield local

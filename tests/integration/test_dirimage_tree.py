@@ -28,7 +28,7 @@ from bootc.hookspec import Context
 from bootc.layers import EntryKind, read_layer
 from bootc.layers.flatten import Node, flatten
 from bootc.machine import Machine
-from bootc.roots import Sysroot
+from bootc.roots.sysroot import Sysroot
 from bootc.roots.trees import Directories, Sharing, TreeWriter
 from bootc.storage import MenuFormat
 from tests.integration.nasty_image import nasty_layers

@@ -454,3 +454,13 @@ def test_help_imports_no_command() -> None:
 def test_one_command_imports_no_other() -> None:
     found = {name for name in imported("status", "--json") if name.startswith("bootc.cli.commands.")}
     assert found == {"bootc.cli.commands.status"}
+
+
+def test_a_change_imports_nothing_of_plugins_that_are_not_chosen_nor_of_fetching_layers() -> None:
+    program = "import sys, bootc.session; from bootc.plugins import Plugins; Plugins.load(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    found = set(done.stdout.split())
+    assert {"bootc_ostree", "bootc_composefs", "bootc_dirimage", "bootc_registry", "bootc_skopeo"} <= found
+    assert not {"bootc.roots.deployer", "bootc.etc_merge", "bootc.layers", "bootc.streams"} & found
+    assert not {"bootc.partial.local", "bootc.partial.pulls", "bootc.partial.predicting"} & found
+    assert not {"bootc_containers.auth", "bootc_containers.registries", "bootc_skopeo.proxy"} & found

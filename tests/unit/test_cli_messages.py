@@ -16,7 +16,7 @@ from bootc.durable import DirectoryVolume
 from bootc.errors import DeploymentError
 from bootc.image import Digest, Image, ImageReference, ImportedImage, canonical_json
 from bootc.machine import Machine
-from bootc.partial import LayerPrediction, Method, Prediction
+from bootc.partial.prediction import LayerPrediction, Method, Prediction
 from bootc.state import Failure, FailureKind
 from bootc.updates import Change, Check, Update
 

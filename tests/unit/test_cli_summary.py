@@ -12,7 +12,7 @@ from attrs import evolve
 from bootc.cli.account import Account
 from bootc.cli.summary import check_document, show, update_document
 from bootc.events import Event, FetchPlanned, LayerFetched, Phase, PhaseFinished, RequestMade
-from bootc.partial import LayerPrediction, Method, Prediction
+from bootc.partial.prediction import LayerPrediction, Method, Prediction
 from bootc.updates import Change, Check, Update
 from tests.unit.test_cli_messages import (
     AFTER,

@@ -15,8 +15,10 @@ from bootc.deployment import DeploymentId, KernelArguments
 from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
 from bootc.image import Digest, ImageReference, ImportedImage
-from bootc.roots import DeploymentRecord, RootState, View, discard, name_of, number_of, whole
+from bootc.roots.layout import discard, name_of, number_of, whole
+from bootc.roots.records import DeploymentRecord, RootState
 from bootc.roots.retention import after_finalizing
+from bootc.roots.sysroot import View
 
 DIGEST = Digest("sha256", "ab" * 32)
 

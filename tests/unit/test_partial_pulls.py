@@ -23,7 +23,12 @@ from bootc.errors import IntegrityError, NoSpaceError, RebuiltLayerError
 from bootc.events import Event, LayerFetched, Notice
 from bootc.fetcher import Readable
 from bootc.image import Descriptor, Digest, Layer
-from bootc.partial import Method, Nothing, PartialPulls, Rule, contents_of, local_contents, predict
+from bootc.partial.known import Nothing
+from bootc.partial.local import local_contents
+from bootc.partial.predicting import contents_of, predict
+from bootc.partial.prediction import Method
+from bootc.partial.pulls import PartialPulls
+from bootc.partial.rule import Rule
 from bootc.spoolfile import PIECE
 from bootc.state.contents import Contents, ContentsWriter, LayerContents, Place
 from bootc.streams import FetchedLayers

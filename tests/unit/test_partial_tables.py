@@ -15,10 +15,11 @@ import zstandard
 from attrs import evolve
 
 from bootc.image import Descriptor, Digest, Layer
-from bootc.partial import Nothing, Rule
 from bootc.partial.annotations import PREFIXES, TABLE_LIMIT, Extent, TableLocation, locate
 from bootc.partial.entries import Unusable, entries
+from bootc.partial.known import Nothing
 from bootc.partial.plan import Plan, Span, plan
+from bootc.partial.rule import Rule
 from bootc.partial.table import Content, Gap, pieces
 from bootc.partial.tables import Table
 

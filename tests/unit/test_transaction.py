@@ -17,7 +17,7 @@ from bootc.events import Event, Notice
 from bootc.fetcher import Source
 from bootc.hookspec import ImageView
 from bootc.image import Image, ImageReference, ImportedImage
-from bootc.partial import Prediction
+from bootc.partial.prediction import Prediction
 from bootc.platform import Platform
 from bootc.storage import Backend, Finding
 from bootc.transaction import Transaction

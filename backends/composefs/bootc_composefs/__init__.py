@@ -36,7 +36,7 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
 
 
 def _open(context: Context, options: ComposefsOptions) -> Backend:
-    from bootc.roots import Sysroot
+    from bootc.roots.sysroot import Sysroot
     from bootc_composefs.deployer import ComposefsDeployer
     from bootc_composefs.images import ComposefsImages
     from bootc_composefs.repository import Repository

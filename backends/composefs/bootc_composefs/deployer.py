@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bootc.roots import Images, PinningRootDeployer, Sysroot
+from bootc.roots.deployer import PinningRootDeployer
+from bootc.roots.images import Images
+from bootc.roots.sysroot import Sysroot
 from bootc.storage import MenuFormat
 from bootc_composefs.layout import IMAGES
 from bootc_composefs.repository import Repository

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from bootc.durable import DirectoryVolume
-from bootc.roots import ImageTree
+from bootc.roots.images import ImageTree
 from bootc_composefs.checkout import checked_out
 from bootc_composefs.objects import Objects
 from bootc_composefs.tree import Child, Directory, File, HardLink, Node, Object, Symlink

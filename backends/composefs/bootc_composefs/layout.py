@@ -15,7 +15,7 @@ KEY is the digest of the manifest. What lies in `incoming` and `checkouts` count
 
 from __future__ import annotations
 
-from bootc.roots import Layout
+from bootc.roots.layout import Layout
 
 LAYOUT = Layout("composefs")
 REPOSITORY = LAYOUT.base / "repository.json"

@@ -9,7 +9,7 @@ from attrs import frozen
 from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
 from bootc.image import Digest, ImportedImage
-from bootc.roots import describe_image, described_image, read_record, write_record
+from bootc.roots.records import describe_image, described_image, read_record, write_record
 from bootc.state import records
 from bootc_composefs.layout import IMAGES, SUFFIX
 from bootc_composefs.tree import Object

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from bootc.durable import DirectoryVolume
 from bootc.errors import StateError
-from bootc.roots import read_record, write_record
+from bootc.roots.records import read_record, write_record
 from bootc.state import records
 from bootc_composefs import fsverity
 from bootc_composefs.failures import VerityUnsupportedError

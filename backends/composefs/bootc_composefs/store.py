@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from bootc.errors import BootcError, StateError, StoreError
 from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
-from bootc.roots import Sysroot
+from bootc.roots.sysroot import Sysroot
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_composefs.assembly import files_of, path_of_layer, read_tree, reassemble, tree_of
 from bootc_composefs.images import ComposefsImages

@@ -40,7 +40,7 @@ def _more_capabilities(options: DirimageOptions) -> frozenset[Capability]:
 
 
 def _open(context: Context, options: DirimageOptions) -> Backend:
-    from bootc.roots import Sysroot
+    from bootc.roots.sysroot import Sysroot
     from bootc_dirimage.deployer import DirimageDeployer, SpareDeployer
     from bootc_dirimage.images import SlotImages
     from bootc_dirimage.store import DirimageStore

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bootc.deployment import DeploymentId
-from bootc.roots import Images, PinningRootDeployer, RootDeployer, Sysroot, View
+from bootc.roots.deployer import PinningRootDeployer, RootDeployer
+from bootc.roots.images import Images
+from bootc.roots.sysroot import Sysroot, View
 from bootc.storage import MenuFormat
 from bootc_dirimage import retention
 from bootc_dirimage.layout import SLOTS

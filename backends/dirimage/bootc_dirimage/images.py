@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from bootc.durable import DirectoryVolume
 from bootc.image import ImportedImage
-from bootc.roots import DeploymentRecord, Images
+from bootc.roots.images import Images
+from bootc.roots.records import DeploymentRecord
 from bootc.roots.trees import DirectoryTree
 from bootc_dirimage.layout import SLOTS, TREE
 from bootc_dirimage.records import SlotRecord

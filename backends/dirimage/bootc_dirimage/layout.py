@@ -11,7 +11,7 @@ KEY is `NUMBER-DIGEST`, as the names of deployments are.
 
 from __future__ import annotations
 
-from bootc.roots import Layout
+from bootc.roots.layout import Layout
 
 LAYOUT = Layout("dirimage", numbered=("slots",))
 SLOTS = LAYOUT.base / "slots"

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from bootc.durable import DirectoryVolume
 from bootc.image import Digest, ImportedImage
-from bootc.roots import describe_image, described_image, read_record, write_record
+from bootc.roots.records import describe_image, described_image, read_record, write_record
 from bootc_dirimage.layout import IMAGE, SLOTS
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from bootc.deployment import DeploymentId
-from bootc.roots import View
 from bootc.roots.retention import expendable as left_out
+from bootc.roots.sysroot import View
 
 
 @frozen

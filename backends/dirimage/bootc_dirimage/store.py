@@ -16,8 +16,8 @@ from bootc.events import LayerImported, Notice
 from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
 from bootc.layers import Entry, printable, read_layer
-from bootc.roots import Sysroot, build_at, discard, number_of, whole
-from bootc.roots.layout import PARTIAL
+from bootc.roots.layout import PARTIAL, build_at, discard, number_of, whole
+from bootc.roots.sysroot import Sysroot
 from bootc.roots.trees import ContentsMissing, Directories, DirectoryTree, Sharing, TreeWriter, label_of
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_dirimage import retention

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import field, frozen
 from attrs.validators import ge, gt
-from bootc_containers.registries import is_listed
 
 from bootc_registry.pace import parse_rate
 
@@ -43,4 +42,6 @@ class RegistryOptions:
 
     def is_insecure(self, authority: str) -> bool:
         """Whether HOST[:PORT] was named as insecure."""
+        from bootc_containers.registries import is_listed
+
         return is_listed(authority, self.insecure)

@@ -22,7 +22,8 @@ from bootc.platform import Platform
 from bootc_skopeo.blob import BlobStream
 from bootc_skopeo.connection import Connection
 from bootc_skopeo.handover import Handover
-from bootc_skopeo.options import Invocation, Options
+from bootc_skopeo.invocation import Invocation, credentials
+from bootc_skopeo.options import Options
 from bootc_skopeo.pool import Pool
 from bootc_skopeo.proxy import Proxy
 from bootc_skopeo.waiting import attempt
@@ -70,7 +71,7 @@ class SkopeoFetcher(Fetcher, Explain):
         if reference.transport == "registry":
             handover = Handover.of(reference, Places(), self._options.insecure, decision.needs_signatures)
         invocation = Invocation(
-            self._program, self._options, reference, platform, decision.source, self._options.credentials, handover
+            self._program, self._options, reference, platform, decision.source, credentials(self._options), handover
         )
         pool = Pool(lambda temporary: self._start(invocation, decision, temporary))
         self._pools.append(pool)
@@ -91,8 +92,8 @@ class SkopeoFetcher(Fetcher, Explain):
         return Configuration(Places(), self._options.credential_files, self._options.insecure).explain(reference)
 
     def _start(self, invocation: Invocation, decision: Decision, temporary: Path) -> Connection:
-        name, patience = invocation.reference.display, self._options.patience if invocation.handover else None
-        proxy = Proxy(invocation.command(temporary), name, self._context.check_cancelled, patience)
+        name = invocation.reference.display
+        proxy = Proxy(invocation.command(temporary), name, self._context.check_cancelled, invocation.patience)
         try:
             if decision.needs_signatures and proxy.level < _ENFORCING_LEVEL:
                 problem = f"the policy requires {decision.kinds} ({decision.where}), which this skopeo does not verify"

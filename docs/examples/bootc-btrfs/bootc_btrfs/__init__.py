@@ -31,7 +31,8 @@ def bootc_storage_backends() -> Sequence[BackendPlugin[Any]]:
 
 
 def _open(context: Context, options: NoOptions) -> Backend:
-    from bootc.roots import PinningRootDeployer, Sysroot
+    from bootc.roots.deployer import PinningRootDeployer
+    from bootc.roots.sysroot import Sysroot
     from bootc_btrfs.images import BtrfsImages
     from bootc_btrfs.store import BtrfsStore
 

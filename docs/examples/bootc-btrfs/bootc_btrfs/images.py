@@ -10,7 +10,8 @@ from attrs import frozen
 
 from bootc.durable import DirectoryVolume
 from bootc.image import Digest, ImportedImage
-from bootc.roots import DeploymentRecord, Images, describe_image, described_image, read_record, write_record
+from bootc.roots.images import Images
+from bootc.roots.records import DeploymentRecord, describe_image, described_image, read_record, write_record
 from bootc.roots.trees import DirectoryTree
 from bootc_btrfs.layout import IMAGES
 

@@ -10,7 +10,7 @@ btrfs/
 
 from __future__ import annotations
 
-from bootc.roots import Layout
+from bootc.roots.layout import Layout
 
 LAYOUT = Layout("btrfs")
 LAYERS = LAYOUT.base / "layers"

@@ -14,7 +14,8 @@ from bootc.events import LayerImported
 from bootc.hookspec import Context
 from bootc.image import Digest, Image, ImportedImage, Layer
 from bootc.layers import read_layer
-from bootc.roots import Sysroot, build_at
+from bootc.roots.layout import build_at
+from bootc.roots.sysroot import Sysroot
 from bootc.roots.trees import Directories, DirectoryTree, Label, TreeWriter, label_of
 from bootc.storage import Finding, ImageStore, LayerStreams, Tree
 from bootc_btrfs import subvolumes
