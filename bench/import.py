@@ -4,7 +4,8 @@ usage: bench/import.py [--rounds N] [--layout DIR] [--tag TAG] [--backend NAME .
 as root; prints medians and ratios
 
 Each backend does three things in a row: it gets an image into an empty system (fresh), another one of which one layer
-is different (changed), and the second one again, under another name (again). Bytes are those that reached the disk.
+is different (changed), and the second one again, under another name (again). ostree's own tool then deploys what is
+there once more: the floor for that. Bytes are those that reached the disk.
 
 Each group has a filesystem of its own, fresh, in a file: on one filesystem, what an earlier round removed slows down
 the next one's new files (ext4 avoids inodes that were freed in the last minutes).
@@ -88,6 +89,14 @@ class Bench:
     def switch(self, work: Path, name: str) -> None:
         """Deploy another image on that system."""
         self.bootc("--sysroot", str(work), "switch", "--quiet", f"{self.registry.address}/{name}")
+
+    def ostree_deploy(self, work: Path) -> None:
+        """`ostree admin deploy` of the commit that was deployed last."""
+        listed = subprocess.run(
+            ["ostree", "admin", "status", f"--sysroot={work}"], capture_output=True, text=True, check=True
+        )
+        commit = listed.stdout.split()[1].partition(".")[0]
+        run("ostree", "admin", "deploy", f"--sysroot={work}", "--os=default", commit)
 
     def podman(self, work: Path) -> None:
         """`podman pull` into an empty store."""
@@ -177,6 +186,8 @@ def steps_of(bench: Bench, backends: Sequence[str]) -> list[list[tuple[str, Call
                 (f"{backend}: again", partial(bench.switch, name=AGAIN)),
             ]
         )
+        if backend == "ostree":
+            groups[-1].append(("ostree admin deploy, again", bench.ostree_deploy))
     return groups
 
 
