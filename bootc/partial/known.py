@@ -19,7 +19,7 @@ class Known(ABC):
 
     @abstractmethod
     def has_gap(self, key: bytes) -> bool:
-        """Whether the headers between two contents are known; see `bootc.partial.toc` for the key."""
+        """Whether the headers between two contents are known; see `bootc.partial.table.Gap` for the key."""
 
 
 class Nothing(Known):
