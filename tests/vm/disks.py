@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootc.blockdev import loop_device
 from bootc.host.mounts import unshare_mounts
 
 ESP, ROOT = "EFI-SYSTEM", "root"
@@ -45,26 +46,30 @@ class Disk:
     path: Path
     filesystem: str
 
-    def offset(self, name: str) -> int:
-        """Where the partition of this name begins, in bytes."""
+    def partition(self, name: str) -> tuple[int, int]:
+        """Where the partition of this name begins, and its size, in bytes."""
         told = subprocess.run(["sfdisk", "-J", self.path], check=True, capture_output=True).stdout
         (entry,) = [e for e in json.loads(told)["partitiontable"]["partitions"] if e["name"] == name]
-        return int(entry["start"]) * 512
+        return int(entry["start"]) * 512, int(entry["size"]) * 512
 
     @contextmanager
     def mounted(self, at: Path, options: str = "rw") -> Iterator[Path]:
-        """The root partition; mounting it replays the journal."""
+        """The root partition; mounting it replays the journal.
+
+        The loop device is a new one each time. `mount -o loop` would take the one that is still there while anybody has
+        it open, and fails if that is read-only and this is not to be.
+        """
         at.mkdir(parents=True, exist_ok=True)
-        where = f"loop,offset={self.offset(ROOT)},{options}"
-        subprocess.run(["mount", "-t", self.filesystem, "-o", where, self.path, at], check=True)
-        try:
-            yield at
-        finally:
-            subprocess.run(["umount", at], check=True)
+        with loop_device(self.path, *self.partition(ROOT)) as device:
+            subprocess.run(["mount", "-t", self.filesystem, "-o", options, device, at], check=True)
+            try:
+                yield at
+            finally:
+                subprocess.run(["umount", at], check=True)
 
     def fat(self, program: str, *words: str) -> bytes:
         """Run a program of mtools on the ESP."""
-        argv = [program, "-i", f"{self.path}@@{self.offset(ESP)}", *words]
+        argv = [program, "-i", f"{self.path}@@{self.partition(ESP)[0]}", *words]
         return subprocess.run(argv, check=True, capture_output=True).stdout
 
     def default(self, bootloader: str, scratch: Path, *, is_replayed: bool = False) -> Started:

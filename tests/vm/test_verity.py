@@ -109,7 +109,7 @@ def object_of(digest: str) -> str:
 
 def flip_bit(disk: Path, path: str) -> None:
     """Flip a bit of a file in the root filesystem, as a disk that goes bad does: below the filesystem."""
-    offset = Disk(disk, PARTS.filesystem).offset(ROOT)
+    offset, _ = Disk(disk, PARTS.filesystem).partition(ROOT)
     argv = ["debugfs", "-R", f"bmap {path} 0", f"{disk}?offset={offset}"]
     block = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
     assert block, f"{path} has no blocks"
