@@ -54,7 +54,7 @@ test-vm: setup
 
 crash: setup
 	$(TOX) run -q -e crash
-	$(TOX) run -q -e vm -- tests/vm/test_crash_run.py --long
+	$(TOX) run -q -e vm -- tests/vm/test_crash_run.py --long -rP
 
 bench: setup
 	$(VENV)/run/bin/python bench/import.py
