@@ -31,6 +31,12 @@ BEFORE = 2
 """moments of the staging that the short form looks at"""
 AROUND = 2
 """moments between barriers, with some of what was written in between, around the switch"""
+REORDERED = {"xfs": 8}
+"""how many writes may be lost while later ones are kept, where a filesystem does not stand more
+
+XFS writes a large checkpoint as many log records of 32 KiB without a flush between them, a hundred in a staging. Its
+recovery looks for what is missing as far back as eight of them; with other losses it does not mount, whoever wrote it.
+"""
 ROOTS = ("ostree", "bootc.plan")
 """arguments of the kernel that name a place below the physical root"""
 
@@ -95,7 +101,8 @@ class Looker:
 
     def disk(self, moment: Moment) -> Disk:
         """The disk at a moment; valid until the next one is asked for."""
-        path = self.recording.replay.disk(moment, self.folder / "state.img")
+        reordered = REORDERED.get(self.parts.filesystem)
+        path = self.recording.replay.disk(moment, self.folder / "state.img", reordered)
         return Disk(path, self.parts.filesystem)
 
     def _look(self, moment: Moment) -> int:

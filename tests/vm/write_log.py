@@ -88,7 +88,7 @@ def settle(log: Path) -> bool:
 class Moment:
     """A cut of the power: everything up to the entry `mark` is on the medium, it included.
 
-    With a seed, some of what was written after it and before the next barrier is there too, in no order.
+    With a seed, some of what was written after it and before the next barrier is there too.
     """
 
     mark: int
@@ -107,8 +107,12 @@ class Replay:
         """The barriers among entries `first` to `last` (excluded)."""
         return [number for number in range(first, last) if self.entries[number].is_barrier]
 
-    def disk(self, moment: Moment, path: Path) -> Path:
-        """The disk at a moment, as a sparse file of its own. Cheapest from early to late."""
+    def disk(self, moment: Moment, path: Path, reordered: int | None = None) -> Path:
+        """The disk at a moment, as a sparse file of its own. Cheapest from early to late.
+
+        With a seed the writes after the mark come in no order; with `reordered` they come in theirs up to one of them,
+        and only so many after that one come in none.
+        """
         if self._done is None or moment.mark + 1 < self._done:
             copy_disk(self._start, self._reached)
             self._done = 0
@@ -116,8 +120,7 @@ class Replay:
         self._done = moment.mark + 1
         copy_disk(self._reached, path)
         if moment.seed is not None:
-            chance = random.Random(moment.seed)
-            self._apply([entry for entry in self._unsettled(moment.mark) if chance.random() < 0.5], path)
+            self._apply(_some(list(self._unsettled(moment.mark)), random.Random(moment.seed), reordered), path)
         return path
 
     def _unsettled(self, mark: int) -> Iterator[Entry]:
@@ -130,6 +133,12 @@ class Replay:
         with self._log.open("rb") as log, disk.open("r+b") as file:
             for entry in entries:
                 _write(entry, log, file)
+
+
+def _some(entries: list[Entry], chance: random.Random, reordered: int | None) -> list[Entry]:
+    first = 0 if reordered is None else chance.randrange(len(entries) + 1)
+    last = len(entries) if reordered is None else first + reordered
+    return entries[:first] + [entry for entry in entries[first:last] if chance.random() < 0.5]
 
 
 def _write(entry: Entry, log: IO[bytes], disk: IO[bytes]) -> None:
