@@ -11,7 +11,7 @@ from tests.composefs_trees import dump_of
 from tests.integration.get_mkcomposefs import mkcomposefs
 from tests.integration.sysroots import install, make_disk, mounted
 
-pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.usefixtures("own_mounts")]
+pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.brief, pytest.mark.usefixtures("own_mounts")]
 
 GIB = 1 << 30
 

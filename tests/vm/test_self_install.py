@@ -19,7 +19,7 @@ from tests import trees
 from tests.integration.sysroots import held_below, images, mounted
 from tests.podman import Podman, own_storage
 
-pytestmark = [pytest.mark.vm, pytest.mark.root]
+pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.brief]
 
 NAME = "localhost/debian-bootc:v1"
 GIB = 1 << 30
