@@ -232,12 +232,12 @@ def missing(spool: Path, blobs: Collection[Descriptor]) -> int:
 
 def held(spool: Path, blob: Descriptor) -> int:
     """Bytes of a blob that are here, as far as one can tell without reading them."""
-    size = blob.size or 0
-    with suppress(OSError):
-        return min((spool / blob.digest.hex).lstat().st_size, size)
-    with suppress(OSError):
-        found = (spool / f"{blob.digest.hex}.partial").lstat()
-        return min(found.st_blocks * 512, found.st_size, size)  # It can have holes.
+    complete, partial = (spool / f"{blob.digest.hex}{suffix}" for suffix in ("", ".partial"))
+    for path in (complete, partial, complete):  # A download may end between two looks.
+        with suppress(OSError):
+            found = path.lstat()
+            allocated = found.st_blocks * 512 if path == partial else found.st_size  # A beginning can have holes.
+            return min(allocated, found.st_size, blob.size or 0)
     return 0
 
 

@@ -48,7 +48,8 @@ class Grub(Bootloader, BootCounting):
         if mount.is_mapped:
             raise UnsupportedPairError(NAME, "/boot is on LVM, RAID or an encrypted device", "use a plain partition")
         if mount.directory != "/":
-            raise UnsupportedPairError(NAME, "/boot is on a btrfs subvolume", "use the top of a filesystem")
+            problem = f"/boot is on a btrfs subvolume or bind mount ({mount.directory} of its filesystem)"
+            raise UnsupportedPairError(NAME, problem, "use the top of a filesystem")
         if self._filesystem is None or self._filesystem.uuid is None:
             raise BootloaderError(NAME, "the filesystem that holds /boot has no UUID to find it by")
         self._esp.free()

@@ -46,6 +46,22 @@ def test_what_the_spool_holds_needs_no_room(tmp_path: Path) -> None:
     assert _room(layers, tmp_path, is_local=True) == 0
 
 
+def test_a_download_that_ends_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file gets its last name between two looks."""
+    blob = _descriptor(BLOB)
+    complete, partial = tmp_path / blob.digest.hex, tmp_path / f"{blob.digest.hex}.partial"
+    partial.write_bytes(BLOB)
+    lstat = Path.lstat
+
+    def after_a_while(path: Path) -> os.stat_result:
+        if path == partial:
+            partial.rename(complete)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", after_a_while)
+    assert spool.held(tmp_path, blob) == len(BLOB)
+
+
 def _room(layers: list[Layer], directory: Path, *, is_local: bool = False) -> int:
     """What stores are told, by streams that get nothing from their source."""
     source = BytesSource(image_of(layers), {}, is_local)
