@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 from attrs import frozen
 
@@ -64,13 +66,20 @@ def find_kernel(tree: Tree, image: str) -> Kernel:
     kernel = Kernel(version, MODULES / version / "vmlinuz", MODULES / version / "initramfs.img")
     with tree.open(kernel.kernel) as file:
         beginning = file.read(_HEADERS)
-        size = len(beginning) + sum(map(len, iter(lambda: file.read(1 << 20), b"")))
+        size = _end(file, len(beginning))
     if size < _described_size(beginning):
         problem = (
             f"kernel {version} is truncated: its headers describe {_described_size(beginning)} bytes, it has {size}"
         )
         raise ImageError(image, problem, "build or fetch the image again")
     return kernel
+
+
+def _end(file: BinaryIO, position: int) -> int:
+    """The size of a file that was read up to this position; not every backend has files in which one can jump."""
+    if file.seekable():
+        return file.seek(0, io.SEEK_END)
+    return position + sum(map(len, iter(lambda: file.read(1 << 20), b"")))
 
 
 def _described_size(beginning: bytes) -> int:

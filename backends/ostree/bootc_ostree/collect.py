@@ -15,15 +15,15 @@ def collect(repo: OSTree.Repo, keep: Collection[str], pruned: Pruned) -> int:
 
     What other tools protect (refs of deployments and base images) stays. Returns the bytes freed.
     """
-    for ref, commit in index.names(repo, refs.IMAGES).items():
-        if commit not in keep:
-            _drop(repo, ref)
+    unneeded = [ref for ref, commit in index.names(repo, refs.IMAGES).items() if commit not in keep]
+    for ref in unneeded:
+        _drop(repo, ref)
     _protect(repo, keep)
     needed = {refs.blob_ref(digest) for digest in _needed_layers(repo)}
     for ref in index.names(repo, refs.BLOBS):
         if ref not in needed:
             _drop(repo, ref)
-    if pruned.is_current(repo):
+    if not unneeded and pruned.is_current(repo):
         return 0
     freed = int(repo.prune(OSTree.RepoPruneFlags.REFS_ONLY, 0, None)[3])
     pruned.remember(repo)

@@ -31,14 +31,15 @@ def describe(machine: Machine, repo: OSTree.Repo, deployment: OSTree.Deployment)
     is_foreign = origin.is_foreign(keyfile)
     image = None if is_foreign else metadata.image_of(repo, deployment.get_csum())
     options = KernelArguments.parse(_boot_config(deployment, "options") or "")
+    entry = _entry(machine, repo, deployment, image, options)
     return Deployment(
-        id=identity(machine, deployment),
+        id=entry.deployment,
         stateroot=deployment.get_osname(),
         image=image,
         reference=None if is_foreign else origin.reference(keyfile),
         arguments=options.without((_KEY,)),
         boot_digest=_boot_digest(deployment),
-        entry=_entry(machine, repo, deployment, image, options),
+        entry=entry,
         is_pinned=bool(deployment.is_pinned()),
         is_incompatible=is_foreign,
         details={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -165,13 +166,23 @@ def _checked_out(repo: OSTree.Repo, commit: str, options: OSTree.RepoCheckoutAtO
 
 
 class _Stream(io.RawIOBase):
-    """A GIO stream as Python reads files."""
+    """A GIO stream as Python reads files. One can go back in it where GIO tells which descriptor it reads, as it does for
+    contents that the repository keeps as they are (not with each version of GLib)."""
 
     def __init__(self, stream: Gio.InputStream) -> None:
         self._stream = stream
+        self._descriptor: int | None = stream.get_fd() if hasattr(stream, "get_fd") else None
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return self._descriptor is not None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if self._descriptor is None:
+            raise io.UnsupportedOperation("seek")
+        return os.lseek(self._descriptor, offset, whence)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)

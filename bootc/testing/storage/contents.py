@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -154,6 +155,8 @@ class Contents(StorageSuite):
             FakeLayer().symlink("usr/absolute", "/usr/lib/version").symlink("usr/relative", "../../../usr/lib/version")
         )
         layer.symlink("usr/outside", "/proc/version").symlink("usr/loop", "loop").symlink("usr/dir", "/usr/../usr/lib")
+        large = b"".join(b"%07d\n" % number for number in range(50_000))
+        layer.file("usr/large", large)
         system.initialize()
         imported = system.fetch(os_image("1", layer))
         with system.store.open_tree(imported) as tree:
@@ -164,6 +167,13 @@ class Contents(StorageSuite):
             assert tree.names(PurePosixPath("usr/lib/modules")) == tree.names(PurePosixPath("lib/modules"))
             assert tree.names(PurePosixPath("etc")) == ("kept", "only-1", "passwd", "version")
             assert tree.names(PurePosixPath("absent")) == tree.names(PurePosixPath("usr/lib/version")) == ()
+            with tree.open(PurePosixPath("usr/large")) as file:
+                assert file.read(8) == large[:8]
+                if file.seekable():
+                    assert file.seek(0, io.SEEK_END) == len(large)
+                    for start in (200_000, 8, 300_000):
+                        assert file.seek(start) == start and file.read(80) == large[start : start + 80], start
+                assert large.endswith(file.read()) and file.read() == b""
 
     @clause("S3.15")
     def test_layers_cannot_lead_out_of_the_tree(self, system: System) -> None:
