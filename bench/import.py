@@ -6,7 +6,9 @@ as root; prints medians and ratios
 Each backend does four things in a row: it gets an image into an empty system (fresh), another one of which one layer
 is different (changed), and the second one again, under another name: first the image and the deployment that nobody
 needs any more go (again), then only a deployment goes (once more). ostree's own tool then deploys what is there: the
-floor for the last one. Bytes are those that reached the disk.
+floor for the last one. All this is on a system that is not booted, where a new deployment becomes the default at once;
+on a booted one ostree stages it (staged), here with the making of the namespace in which the system looks booted.
+Bytes are those that reached the disk.
 
 Each group has a filesystem of its own, fresh, in a file: on one filesystem, what an earlier round removed slows down
 the next one's new files (ext4 avoids inodes that were freed in the last minutes).
@@ -32,6 +34,7 @@ from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tests.integration.booted import BootedSysroot
 from tests.servers import RegistryServer
 from tests.vm.story import build_image
 
@@ -78,9 +81,14 @@ class Bench:
             self.layers.append(blob)
             self.tars.append(tar)
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """With which our command knows the registry's address."""
+        return ("--config", str(self.config), "--fetcher", "registry")
+
     def bootc(self, *words: str) -> None:
-        """Run our command with the registry's address in its configuration."""
-        run(sys.executable, "-m", "bootc", "--config", str(self.config), "--fetcher", "registry", *words)
+        """Run our command."""
+        run(sys.executable, "-m", "bootc", *self.options, *words)
 
     def install(self, work: Path, backend: str) -> None:
         """Fetch, import and deploy into an empty filesystem."""
@@ -90,6 +98,15 @@ class Bench:
     def switch(self, work: Path, name: str) -> None:
         """Deploy another image on that system."""
         self.bootc("--sysroot", str(work), "switch", "--quiet", f"{self.registry.address}/{name}")
+
+    def stage(self, work: Path, name: str) -> None:
+        """The same where the sysroot runs: the default stays what it is until the shutdown."""
+        place = self.folder / "booted"
+        place.mkdir()
+        booted = BootedSysroot.boot(work, place, self.folder)
+        image = f"{self.registry.address}/{name}"
+        run(*booted.command(*self.options, "switch", "--quiet", image), env=booted.environment())
+        shutil.rmtree(place)
 
     def ostree_deploy(self, work: Path) -> None:
         """`ostree admin deploy` of the commit that was deployed last."""
@@ -190,6 +207,7 @@ def steps_of(bench: Bench, backends: Sequence[str]) -> list[list[tuple[str, Call
         )
         if backend == "ostree":
             groups[-1].append(("ostree admin deploy", bench.ostree_deploy))
+            groups[-1].append(("ostree: staged", partial(bench.stage, name=AGAIN)))
     return groups
 
 

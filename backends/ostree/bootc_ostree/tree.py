@@ -166,8 +166,8 @@ def _checked_out(repo: OSTree.Repo, commit: str, options: OSTree.RepoCheckoutAtO
 
 
 class _Stream(io.RawIOBase):
-    """A GIO stream as Python reads files. One can go back in it where GIO tells which descriptor it reads, as it does for
-    contents that the repository keeps as they are (not with each version of GLib)."""
+    """A GIO stream as Python reads files. One can go back in it where GIO tells which descriptor it reads: with most
+    versions of GLib for contents that the repository keeps as they are."""
 
     def __init__(self, stream: Gio.InputStream) -> None:
         self._stream = stream
