@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
 from bootc import bootable
 from bootc.errors import ImageError
 from tests.boot_parts import DirectoryTree
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _SECTIONS = ((512, 1024), (2048, 512))
 """offset and size of the parts of `kernel`: 2560 bytes in all"""
@@ -23,6 +28,24 @@ def kernel() -> bytes:
     for offset, size in _SECTIONS:
         head += struct.pack("<8sIIIIIIHHI", b".text", size, 0, size, offset, 0, 0, 0, 0, 0)
     return head.ljust(2560, b"x")
+
+
+class ForwardTree(DirectoryTree):
+    """Its files can only be read from their beginning on."""
+
+    def open(self, path: PurePosixPath) -> BinaryIO:
+        return io.BufferedReader(_Pipe(super().open(path).read()))
+
+
+class _Pipe(io.RawIOBase):
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        return self._data.readinto(buffer)
 
 
 def tree_with(folder: Path, data: bytes) -> DirectoryTree:
@@ -42,5 +65,12 @@ def test_a_whole_kernel_is_found(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("size", [2559, 1500, 600])
 def test_a_truncated_kernel_is_refused(tmp_path: Path, size: int) -> None:
     problem = f"kernel 6.1 is truncated: its headers describe 2560 bytes, it has {size}"
-    with pytest.raises(ImageError, match=problem):
-        bootable.find_kernel(tree_with(tmp_path, kernel()[:size]), "os")
+    tree = tree_with(tmp_path, kernel()[:size])
+    for same in (tree, ForwardTree(tmp_path)):
+        with pytest.raises(ImageError, match=problem):
+            bootable.find_kernel(same, "os")
+
+
+def test_a_kernel_that_can_only_be_read_forwards_is_measured(tmp_path: Path) -> None:
+    tree_with(tmp_path, kernel() + bytes(9000))
+    assert bootable.find_kernel(ForwardTree(tmp_path), "os").version == "6.1"
