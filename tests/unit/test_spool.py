@@ -300,5 +300,5 @@ def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
 def test_a_wrong_blob_leaves_nothing(tmp_path: Path) -> None:
     blob = _descriptor()
     with pytest.raises(IntegrityError):
-        _download(_source(blob, BLOB[:-1] + b"?"), blob, tmp_path)
+        _download(_source(blob, BLOB[:-1] + bytes([BLOB[-1] ^ 1])), blob, tmp_path)
     assert list(tmp_path.iterdir()) == []
