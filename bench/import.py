@@ -244,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="default: all of them")
     parser.add_argument("--filesystem", choices=MKFS, default="ext4")
     given = parser.parse_args(arguments)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Where bootc is installed its modules are compiled.
     with tempfile.TemporaryDirectory(prefix="bootc-bench-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
         layout = given.layout or build_image(folder, "trixie", 5000)

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--sysroot", help="an installed system, for the status of one")
     given = parser.parse_args(arguments)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Where bootc is installed its modules are compiled.
     bootc = ("-m", "bootc", *(("--sysroot", given.sysroot) if given.sysroot else ()))
     allowed = {"gi"} if given.sysroot else set[str]()
     commands: dict[tuple[str, ...], set[str]] = {
