@@ -113,9 +113,11 @@ class DirectoryVolume(Volume):
         with self._explained(path):
             if stat.S_ISDIR(found.st_mode):
                 self._require_no_mounts(path)
-            for inner, is_directory in self._bottom_up(path) if stat.S_ISDIR(found.st_mode) else ((path, False),):
-                self._step("rmdir" if is_directory else "unlink", inner)
-                (os.rmdir if is_directory else os.unlink)(self.path(inner))
+            top = str(path)
+            for inner, is_directory in self._bottom_up(top) if stat.S_ISDIR(found.st_mode) else ((top, False),):
+                if self._observer:
+                    self._step("rmdir" if is_directory else "unlink", PurePosixPath(inner))
+                (os.rmdir if is_directory else os.unlink)(os.path.join(self.root, inner))
             self._sync_directory(path.parent)
 
     def touch(self, path: PurePosixPath) -> None:
@@ -167,8 +169,9 @@ class DirectoryVolume(Volume):
                 problem = "a filesystem is mounted here, in what is to be removed"
                 raise FileSystemError(str(mount.target), problem, "unmount it")
 
-    def _bottom_up(self, path: PurePosixPath) -> Iterator[tuple[PurePosixPath, bool]]:
-        """Everything below a directory and itself, contents first; not recursive, for a tree may be deep."""
+    def _bottom_up(self, path: str) -> Iterator[tuple[str, bool]]:
+        """Everything below a directory and itself, contents first; not recursive, for a tree may be deep. Paths are
+        text here: there may be very many of them."""
         waiting = [(path, False)]
         while waiting:
             here, is_seen = waiting.pop()
@@ -176,12 +179,12 @@ class DirectoryVolume(Volume):
                 yield here, True
                 continue
             waiting.append((here, True))
-            with os.scandir(self.path(here)) as entries:
+            with os.scandir(os.path.join(self.root, here)) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append((here / entry.name, False))
+                        waiting.append((f"{here}/{entry.name}", False))
                     else:
-                        yield here / entry.name, False
+                        yield f"{here}/{entry.name}", False
 
     def _write(self, path: PurePosixPath, chunks: Iterable[bytes], mode: int) -> None:
         self._step("create", path, data=b"%o" % mode)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from bootc.durable import DirectoryVolume
@@ -31,7 +32,7 @@ def apply(
     """
     plan.require_possible()
     with tree.opened(current) as here, tree.opened(target) as there:
-        writer = Writer(there, label, observe or _unobserved, Findings())
+        writer = Writer(there, label, observe, Findings())
         for action in plan.actions:
             if action.verb is not Verb.SET_METADATA:
                 _act(action, here, writer)
@@ -53,16 +54,27 @@ def build(
     *,
     label: Label | None = None,
 ) -> tuple[MergeFinding, ...]:
-    """Make the merged /etc at `path` of the volume; what is there is replaced in one step, whole or not at all.
+    """Make the merged /etc at `path` of the volume, of a copy of `new`, as `built` does.
 
-    Every step is announced to the volume's observer. Answers and raises as `apply` does; after a failure nothing is
-    left, after a power cut at most `<path>.partial`, which the next run removes.
+    Answers and raises as `apply` does.
     """
     plan.require_possible()
+    with built(volume, path) as partial:
+        findings = copy(new, volume, partial, label=label)
+        target, observe = volume.path(partial), announced(volume, partial)
+        return (*findings, *apply(plan, current, target, label=label, observe=observe))
+
+
+@contextmanager
+def built(volume: DirectoryVolume, path: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Where to make what is to be at `path`. After the block it is synced, and takes its place in one step.
+
+    After a failure nothing is left, after a power cut at most `<path>.partial`, which the next run removes.
+    """
     partial = path.with_name(path.name + PARTIAL)
     volume.remove(partial)
     try:
-        findings = _fill(plan, current, new, volume, partial, label)
+        yield partial
         volume.sync()
     except BootcError:
         with suppress(BootcError):
@@ -73,22 +85,30 @@ def build(
         volume.remove(partial)
     else:
         volume.rename(partial, path)
-    return findings
 
 
-def _fill(
-    plan: MergePlan, current: Path, new: Path, volume: DirectoryVolume, partial: PurePosixPath, label: Label | None
+def copy(
+    source: Path, volume: DirectoryVolume, path: PurePosixPath, *, label: Label | None = None
 ) -> tuple[MergeFinding, ...]:
-    def observe(name: str, paths: tuple[bytes, ...], data: bytes | None) -> None:
-        volume.announce(name, *(partial / os.fsdecode(path) for path in paths), data=data)
+    """Copy a directory to a path of the volume, where nothing is. Not synced; each step is announced to the observer.
 
-    volume.make_directories(partial, 0o700)
-    target, findings = volume.path(partial), Findings()
-    with tree.opened(new) as image, tree.opened(target) as made:
-        writer = Writer(made, label, observe, findings)
-        writer.copy_content(image, made)
-        writer.set_metadata(image, made)
-    return (*findings.all(), *apply(plan, current, target, label=label, observe=observe))
+    Answers with what could not be made. Raises FileSystemError, NoSpaceError.
+    """
+    volume.make_directories(path, 0o700)
+    with tree.opened(source) as here, tree.opened(volume.path(path)) as made:
+        writer = Writer(made, label, announced(volume, path), Findings())
+        writer.copy_content(here, made)
+        writer.set_metadata(here, made)
+        return writer.findings.all()
+
+
+def announced(volume: DirectoryVolume, path: PurePosixPath) -> Observer | None:
+    """Tells the volume's observer, if there is one, of steps below a path."""
+
+    def observe(name: str, paths: tuple[bytes, ...], data: bytes | None) -> None:
+        volume.announce(name, *(path / os.fsdecode(inner) for inner in paths), data=data)
+
+    return observe if volume.is_observed else None
 
 
 def _act(action: Action, here: Node, writer: Writer) -> None:
@@ -113,7 +133,3 @@ def _set_metadata(path: bytes, here: Node, writer: Writer) -> None:
     with tree.found(here, path) as source, tree.found(writer.target, path) as made:
         if source and made and source.is_directory and made.is_directory:
             writer.set_metadata(source, made)
-
-
-def _unobserved(name: str, paths: tuple[bytes, ...], data: bytes | None) -> None:
-    """Nobody looks."""

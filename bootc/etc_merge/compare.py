@@ -16,7 +16,6 @@ from attrs import frozen
 from bootc.etc_merge import tree
 from bootc.etc_merge.tree import Listing, Node
 
-_CHUNK = 1 << 17
 _DERIVED = frozenset({"security.selinux", "security.ima", "security.evm"})
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 
@@ -136,10 +135,10 @@ def _counted(node: Node) -> dict[str, bytes]:
 
 
 def _has_same_bytes(one: Node, other: Node) -> bool:
-    with one.open() as here, other.open() as there:
+    with one.read() as here, other.read() as there:
         while True:
-            chunk = here.read(_CHUNK)
-            if chunk != there.read(_CHUNK):
+            chunk = here()
+            if chunk != there():
                 return False
             if not chunk:
                 return True

@@ -88,7 +88,7 @@ class _Preview:
         """Answers what libostree sees as changed here, and will do again in the new /etc."""
         if current is None:
             return Change.REMOVED if old else None
-        if current.is_fixed():
+        if current.marks().is_fixed:
             self.findings.add(Reason.FIXED, current.path)
         new = place.listing.node(name) if place.listing else None
         change = Change.ADDED if old is None else None if _is_same(old, current) else Change.MODIFIED

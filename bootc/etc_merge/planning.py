@@ -102,7 +102,8 @@ class _Planner:
         if stat.S_ISSOCK(current.status.st_mode):
             self.findings.add(Reason.SOCKET, current.path)
             return True
-        if current.is_mount_point():
+        marks = current.marks()
+        if marks.is_mount_point:
             self.findings.add(Reason.MOUNT_POINT, current.path)
             if current.is_directory and new is None:
                 self._act(Verb.MAKE_DIRECTORY, current)  # the mount needs a place
@@ -110,7 +111,7 @@ class _Planner:
         if current.is_directory and current.is_too_deep:
             self.findings.add(Reason.TOO_DEEP, current.path)
             return True
-        if current.is_fixed():
+        if marks.is_fixed:
             self.findings.add(Reason.FIXED, current.path)
         return False
 

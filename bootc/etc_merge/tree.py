@@ -10,21 +10,24 @@ import errno
 import functools
 import os
 import stat
-import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
 
 from bootc.durable import explain
-from bootc.errors import FileSystemError
+from bootc.errors import BootcError, FileSystemError
 
 MAX_DEPTH = 100
 """directories below each other; each open one holds a descriptor on every side"""
 MAX_PATH = 3000
 """bytes of a path, which with the root's must stay below PATH_MAX"""
+
+CHUNK = 1 << 16
+"""bytes that are read at once; for much more, memory is asked for anew at each of many small files"""
 
 _STAMP = b".updated"
 """of systemd-update-done(8), at the root: it belongs to one deployment and is on no side of a merge"""
@@ -39,6 +42,16 @@ T = TypeVar("T")
 
 class ChangedError(FileSystemError):
     """What was just seen is gone, or has become another kind of file."""
+
+
+@frozen
+class Marks:
+    """What stat(2) does not tell."""
+
+    is_mount_point: bool
+    """another filesystem, or another part of one, is mounted there"""
+    is_fixed: bool
+    """immutable or append-only (chattr(1))"""
 
 
 @frozen
@@ -84,60 +97,77 @@ class Node:
         """The directory's content. Raises ChangedError if it is no directory any more."""
         if self.is_too_deep:
             raise FileSystemError(self.shown, "directories are nested too deeply")
-        with explained(self.shown):
+        try:
             descriptor = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self.parent)
+        except OSError as error:
+            raise failure(error, self.shown) from error
         try:
             yield Listing(self, descriptor)
         finally:
             os.close(descriptor)
 
-    def open(self) -> BinaryIO:
-        """A regular file, for reading, unbuffered. Raises ChangedError if it is none any more."""
-        with explained(self.shown):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-            descriptor = os.open(self.name, flags, dir_fd=self.parent)
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.close(descriptor)
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            return os.fdopen(descriptor, "rb", buffering=0)
+    @contextmanager
+    def read(self) -> Iterator[Callable[[], bytes]]:
+        """A regular file's content: each call gives its next bytes, b"" at the end. Raises ChangedError if it is no
+        regular file any more."""
+        descriptor = self._open()
+        try:
+            yield functools.partial(self._next, descriptor)
+        finally:
+            os.close(descriptor)
 
     def target(self) -> bytes:
         """Where a symbolic link points."""
-        with explained(self.shown):
+        try:
             return os.readlink(self.name, dir_fd=self.parent)
+        except OSError as error:
+            raise failure(error, self.shown) from error
 
     def xattrs(self) -> dict[str, bytes]:
         """All extended attributes, ACLs and file capabilities among them; none where a filesystem has none."""
-        with explained(self.shown):
-            try:
-                path = by_descriptor(self.parent, self.name)
-                names = os.listxattr(path, follow_symlinks=False)
-                return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
-            except OSError as error:
-                if error.errno in (errno.ENOTSUP, errno.ENODATA):
-                    return {}
-                raise
-
-    def is_fixed(self) -> bool:
-        """Whether it is immutable or append-only (chattr(1))."""
-        return bool(self._attributes() & (_IMMUTABLE | _APPEND_ONLY))
+        try:
+            path = by_descriptor(self.parent, self.name)
+            names = os.listxattr(path, follow_symlinks=False)
+            return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENODATA):
+                return {}
+            raise failure(error, self.shown) from error
 
     def is_mount_point(self) -> bool:
         """Whether another filesystem, or another part of one, is mounted here."""
-        return bool(self.path) and bool(self._attributes() & _MOUNT_ROOT)
+        return self.marks().is_mount_point
 
     @property
     def shown(self) -> str:
         """The whole path, for messages."""
         return f"{self.root}/{printable(self.path)}" if self.path else self.root
 
-    def _attributes(self) -> int:
+    def marks(self) -> Marks:
         """stx_attributes of statx(2), which Python has no function for. Linux 5.8 or newer tells them all."""
         buffer = ctypes.create_string_buffer(256)
-        with explained(self.shown):
-            if _libc().statx(self.parent, self.name, _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, 0, buffer):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return int(struct.unpack_from("=Q", buffer, 8)[0])
+        if _libc().statx(self.parent, self.name, _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, 0, buffer):
+            error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise failure(error, self.shown) from error
+        found = int.from_bytes(buffer.raw[8:16], sys.byteorder)
+        return Marks(bool(self.path and found & _MOUNT_ROOT), bool(found & (_IMMUTABLE | _APPEND_ONLY)))
+
+    def _open(self) -> int:
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+            descriptor = os.open(self.name, flags, dir_fd=self.parent)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+        except OSError as error:
+            raise failure(error, self.shown) from error
+        os.close(descriptor)
+        raise ChangedError(self.shown, os.strerror(errno.ESTALE))
+
+    def _next(self, descriptor: int) -> bytes:
+        try:
+            return os.read(descriptor, CHUNK)
+        except OSError as error:
+            raise failure(error, self.shown) from error
 
 
 class Listing:
@@ -148,8 +178,10 @@ class Listing:
 
     def names(self) -> set[bytes]:
         """What is in it, without `.updated` at the root."""
-        with explained(self.directory.shown):
+        try:
             found = {os.fsencode(name) for name in os.listdir(self.descriptor)}
+        except OSError as error:
+            raise failure(error, self.directory.shown) from error
         return found if self.directory.path else found - {_STAMP}
 
     def path(self, name: bytes) -> bytes:
@@ -190,7 +222,7 @@ def steadily(read: Callable[[], T]) -> T:
 @contextmanager
 def opened(root: Path) -> Iterator[Node]:
     """A tree's root, which must be a directory and no link."""
-    with explained(str(root)):
+    with Explained(str(root)):
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield Node(str(root), b"", descriptor, b".", os.fstat(descriptor))
@@ -222,15 +254,25 @@ def by_descriptor(directory: int, name: bytes) -> bytes:
     return b"/proc/self/fd/%d/%s" % (directory, name)
 
 
-@contextmanager
-def explained(path: str) -> Iterator[None]:
-    """Failures of system calls as typed errors that name `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _GONE:
-            raise ChangedError(path, error.strerror or str(error)) from error
-        raise explain(error, path) from error
+class Explained:
+    """Failures of system calls inside as typed errors that name a path. Not a generator: it stands around each step."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing has to be made ready."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise failure(error, self._path) from error
+
+
+def failure(error: OSError, path: str) -> BootcError:
+    """The typed error for a system call that failed on `path`."""
+    if error.errno in _GONE:
+        return ChangedError(path, error.strerror or str(error))
+    return explain(error, path)
 
 
 @functools.cache

@@ -8,8 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeAlias
 
 from attrs import define, field
@@ -17,9 +16,8 @@ from attrs import define, field
 from bootc.errors import FileSystemError
 from bootc.etc_merge.compare import copied_xattrs, is_counted
 from bootc.etc_merge.findings import Findings, Reason
-from bootc.etc_merge.tree import ChangedError, Listing, Node, by_descriptor, explained, found
+from bootc.etc_merge.tree import ChangedError, Explained, Listing, Node, by_descriptor, found
 
-_CHUNK = 1 << 20
 _SELINUX = "security.selinux"
 
 Label: TypeAlias = Callable[[str, int], "str | None"]
@@ -35,7 +33,7 @@ class Writer:
     target: Node
     """the target's root"""
     label: Label | None
-    observe: Observer
+    observe: Observer | None
     findings: Findings
     _links: dict[tuple[int, int], bytes] = field(factory=dict)
 
@@ -88,7 +86,7 @@ class Writer:
         if not made.is_link:
             mode = stat.S_IMODE(status.st_mode)
             with self._step(made.shown, "chmod", made.path, data=b"%o" % mode):
-                os.chmod(path, mode)
+                os.chmod(made.name, mode, dir_fd=made.parent)
         self._set_xattrs(source, made, path)
         with self._step(made.shown, "utimens", made.path, data=b"%d" % status.st_mtime_ns):
             times = (status.st_mtime_ns, status.st_mtime_ns)
@@ -125,15 +123,17 @@ class Writer:
 
     def _copy_bytes(self, source: Node, directory: Listing) -> None:
         path, shown = directory.path(source.name), directory.shown(source.name)
-        with source.open() as file:
+        with source.read() as read:
             with self._step(shown, "create", path, data=b"600"):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                 descriptor = os.open(source.name, flags, 0o600, dir_fd=directory.descriptor)
-            with os.fdopen(descriptor, "wb", buffering=0) as copy:
-                while chunk := file.read(_CHUNK):
+            try:
+                while chunk := read():
                     with self._step(shown, "write", path, data=chunk):
                         while chunk:
-                            chunk = chunk[copy.write(chunk) :]
+                            chunk = chunk[os.write(descriptor, chunk) :]
+            finally:
+                os.close(descriptor)
 
     def _make_special(self, source: Node, directory: Listing) -> bool:
         mode, device, path = source.kind | 0o600, source.status.st_rdev, directory.path(source.name)
@@ -141,7 +141,8 @@ class Writer:
             try:
                 os.mknod(source.name, mode, device, dir_fd=directory.descriptor)
             except PermissionError:
-                self.observe("unlink", (path,), None)
+                if self.observe:
+                    self.observe("unlink", (path,), None)
                 self.findings.add(Reason.NO_DEVICE, source.path)
                 return False
         return True
@@ -170,11 +171,10 @@ class Writer:
                 hint = "use a filesystem with extended attributes"
                 raise FileSystemError(made.shown, f"cannot hold the extended attribute {name}", hint) from error
 
-    @contextmanager
-    def _step(self, shown: str, name: str, *paths: bytes, data: bytes | None = None) -> Iterator[None]:
-        self.observe(name, paths, data)
-        with explained(shown):
-            yield
+    def _step(self, shown: str, name: str, *paths: bytes, data: bytes | None = None) -> Explained:
+        if self.observe:
+            self.observe(name, paths, data)
+        return Explained(shown)
 
 
 def _found(directory: Listing, name: bytes) -> Node:

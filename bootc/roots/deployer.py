@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from attrs import evolve
 
@@ -22,9 +22,8 @@ from bootc.roots.sysroot import Staged, Sysroot, View
 from bootc.storage import Deployer, DeployRequest, Finding, MenuFormat, Pinning
 from bootc.system.initramfs import TRANSIENT_VERSION
 
+_STAMP = ".updated"
 _STATEROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_COPY = etc_merge.MergePlan((), ())
-"""a merge that carries nothing over"""
 
 
 class RootDeployer(Deployer):
@@ -137,7 +136,7 @@ class RootDeployer(Deployer):
         if record is None or view.is_locked:
             return
         self._make_etc(record)
-        stamp = self._layout.var / record.stateroot / ".updated"
+        stamp = self._layout.var / record.stateroot / _STAMP
         self._volume.remove(stamp)  # units with ConditionNeedsUpdate=/var run
         order = (record.id, *retention.after_finalizing(view, record.stateroot))
         self._sysroot.write(evolve(self._sysroot.state(), order=order))
@@ -213,20 +212,24 @@ class RootDeployer(Deployer):
             return etc_merge.plan(old, self.etc(origin), new)
 
     def _make_etc(self, record: DeploymentRecord) -> None:
-        home = self._layout.deployments / record.id / ETC
-        with self._images.directory(record.image, "etc") as new:
-            if record.merge_from is None:
-                etc_merge.build(_COPY, new, new, self._volume, home)
-            else:
-                plan = self._plan(record.merge_from, record.image, new)
-                etc_merge.build(plan, self.etc(record.merge_from), new, self._volume, home)
+        with etc_merge.built(self._volume, self._layout.deployments / record.id / ETC) as partial:
+            self._copy(record.image, ETC, partial)
+            if record.merge_from:
+                made, observe = self._volume.path(partial), etc_merge.announced(self._volume, partial)
+                plan = self._plan(record.merge_from, record.image, made)
+                etc_merge.apply(plan, self.etc(record.merge_from), made, observe=observe)
 
     def _fill_var(self, image: str, stateroot: str) -> None:
         """The image's /var, once: what a stateroot has is left alone for ever."""
         path = self._layout.var / stateroot
         if not self._volume.is_directory(path):
-            with self._images.directory(image, "var") as source:
-                etc_merge.build(_COPY, source, source, self._volume, path)
+            with etc_merge.built(self._volume, path) as partial:
+                self._copy(image, "var", partial)
+
+    def _copy(self, image: str, name: str, path: PurePosixPath) -> None:
+        """A directory of an image, without the stamp of systemd-update-done(8), so that its units run."""
+        self._images.copy(image, name, self._volume, path)
+        self._volume.remove(path / _STAMP)
 
 
 class PinningRootDeployer(RootDeployer, Pinning):

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
+from bootc import etc_merge
+from bootc.durable import DirectoryVolume
 from bootc.image import ImportedImage
 from bootc.roots.records import DeploymentRecord
 from bootc.storage import Tree
@@ -71,6 +73,11 @@ class Images(ABC):
     @abstractmethod
     def directory(self, key: str, name: str) -> AbstractContextManager[Path]:
         """A directory in its root (`etc`, `var`) as one of this system, with all attributes: to be read only."""
+
+    def copy(self, key: str, name: str, volume: DirectoryVolume, path: PurePosixPath) -> None:
+        """A copy of such a directory, at a path of the volume where nothing is. Not synced; its steps are announced."""
+        with self.directory(key, name) as source:
+            etc_merge.copy(source, volume, path)
 
     @abstractmethod
     def source(self, key: str, path: PurePosixPath) -> PurePosixPath:

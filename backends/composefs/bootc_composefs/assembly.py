@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -83,8 +83,9 @@ def contents(entries: Entries) -> Iterator[tuple[int, Object]]:
     return ((entry.size, content) for entry, content in entries if isinstance(content, Object))
 
 
-def files_of(root: Directory) -> dict[Object, int]:
-    """The objects of a tree, each with the size of its content."""
+@lru_cache(maxsize=2)
+def files_of(root: Directory) -> Mapping[Object, int]:
+    """The objects of a tree, each with the size of its content. It is asked for several times, too."""
     return {
         node.content: node.size for _, node in walk(root) if isinstance(node, File) and isinstance(node.content, Object)
     }

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from bootc.durable import DirectoryVolume
 from bootc.roots.images import ImageTree
-from bootc_composefs.checkout import checked_out
+from bootc_composefs.checkout import check_out, checked_out
 from bootc_composefs.objects import Objects
 from bootc_composefs.tree import Child, Directory, File, HardLink, Node, Object, Symlink
 
@@ -47,11 +47,12 @@ class ComposefsTree(ImageTree):
     @contextmanager
     def checked_out(self, path: PurePosixPath) -> Iterator[Path]:
         """A directory of the image (a path without links), checked out for as long as the block lasts."""
-        found = self.find(path)
-        if not isinstance(found, Directory):
-            raise FileNotFoundError(str(path))
-        with checked_out(found, self._objects, self._volume) as where:
+        with checked_out(self._directory_at(path), self._objects, self._volume) as where:
             yield where
+
+    def check_out(self, path: PurePosixPath, place: PurePosixPath) -> None:
+        """The same, to stay at a place of the volume, where nothing is."""
+        check_out(self._directory_at(path), self._objects, self._volume, place)
 
     def link_target(self, path: PurePosixPath) -> str | None:
         found = self.find(path)
@@ -72,3 +73,9 @@ class ComposefsTree(ImageTree):
                 raise FileNotFoundError(str(path))
             found = child
         return found.target if isinstance(found, HardLink) else found
+
+    def _directory_at(self, path: PurePosixPath) -> Directory:
+        found = self.find(path)
+        if not isinstance(found, Directory):
+            raise FileNotFoundError(str(path))
+        return found

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bootc.deployment import KernelArguments
+from bootc.durable import DirectoryVolume
 from bootc.errors import StateError, StoreError
 from bootc.image import ImportedImage
 from bootc.roots.images import Images
@@ -61,6 +62,10 @@ class ComposefsImages(Images):
         """A checkout."""
         with self.tree(key).checked_out(PurePosixPath(name)) as path:
             yield path
+
+    def copy(self, key: str, name: str, volume: DirectoryVolume, path: PurePosixPath) -> None:
+        """Checked out where it is to be."""
+        self.tree(key).check_out(PurePosixPath(name), path)
 
     def source(self, key: str, path: PurePosixPath) -> PurePosixPath:
         found = self.tree(key).find(path)

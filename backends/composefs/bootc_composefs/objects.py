@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from bootc.durable import DirectoryVolume, explain
+from bootc.errors import BootcError
 from bootc_composefs import fsverity
 from bootc_composefs.failures import ObjectError, VerityMissingError
 from bootc_composefs.fsverity import Algorithm, VerityHash
@@ -27,8 +28,10 @@ from bootc_composefs.tree import Object
 _BUFFER = 8 << 20
 """contents up to this size are hashed before anything is written"""
 _CHUNK = 1 << 20
+_PIECE = 1 << 16
+"""bytes that are read at once; for much more, memory is asked for anew at each of many small files"""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _THREADS = 4
 
 
@@ -71,8 +74,8 @@ class Objects:
     def pieces(self, object: Object) -> Iterator[bytes]:
         """The content in pieces; at its end ObjectError is raised if it was not what the digest says."""
         measured = VerityHash(self._algorithm)
-        with self.open(object) as file, self._explained(object):
-            while piece := file.read(_CHUNK):
+        with self._explained(object), self._opened(object) as descriptor:
+            while piece := os.read(descriptor, _PIECE):
                 measured.update(piece)
                 yield piece
         if measured.digest() != object.digest:
@@ -80,10 +83,13 @@ class Objects:
 
     def size(self, object: Object) -> int | None:
         """Of its file; None if there is none."""
-        with self._explained(object), suppress(FileNotFoundError, NotADirectoryError):
+        try:
             found = os.lstat(self._objects_at + object.path)
-            return found.st_size if stat.S_ISREG(found.st_mode) else None
-        return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._explanation(object, error) from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def damage(self, object: Object) -> str | None:
         """What is wrong with it, found by reading all of it; None if nothing is."""
@@ -98,10 +104,12 @@ class Objects:
         """All that are there."""
         for directory in self._volume.names(OBJECTS):
             for name in self._volume.names(OBJECTS / directory):
-                with suppress(ValueError):
+                try:
                     digest = bytes.fromhex(directory + name)
-                    if len(digest) == self._algorithm.size:
-                        yield Object.of(digest)
+                except ValueError:
+                    continue
+                if len(digest) == self._algorithm.size:
+                    yield Object.of(digest)
 
     # ------------------------------------------------------------ writing
 
@@ -248,9 +256,8 @@ class Objects:
 
     @contextmanager
     def _opened(self, object: Object) -> Iterator[int]:
-        path = self._volume.path(self.path(object))
         try:
-            descriptor = os.open(path, _READ)
+            descriptor = os.open(self._objects_at + object.path, _READ)
         except FileNotFoundError as error:
             raise ObjectError(str(self.path(object)), "is missing") from error
         try:
@@ -260,13 +267,16 @@ class Objects:
 
     @contextmanager
     def _explained(self, object: Object) -> Iterator[None]:
-        """EIO is what the kernel answers where fs-verity finds other content."""
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.EIO, errno.EBADMSG):
-                raise ObjectError(str(self.path(object)), error.strerror or "cannot be read") from error
-            raise explain(error, str(self._volume.path(self.path(object)))) from error
+            raise self._explanation(object, error) from error
+
+    def _explanation(self, object: Object, error: OSError) -> BootcError:
+        """EIO is what the kernel answers where fs-verity finds other content."""
+        if error.errno in (errno.EIO, errno.EBADMSG):
+            return ObjectError(str(self.path(object)), error.strerror or "cannot be read")
+        return explain(error, str(self._volume.path(self.path(object))))
 
     def _step(self, name: str, directory: PurePosixPath, file: bytes, data: bytes | None = None) -> None:
         if self._volume.is_observed:

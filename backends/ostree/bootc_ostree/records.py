@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from bootc import bootable
@@ -169,11 +170,16 @@ def _system_name(tree: Tree) -> str:
                 text = stream.read(_OS_RELEASE_LIMIT).decode(errors="replace")
         except FileNotFoundError:
             continue
-        values = {match[1]: match[2] for match in re.finditer(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE)}
-        for key in ("PRETTY_NAME", "NAME", "ID"):
-            if name := _unquoted(values.get(key, "")):
-                return name
+        if name := _name_in(text):
+            return name
     return "Linux"
+
+
+@lru_cache(maxsize=8)
+def _name_in(os_release: str) -> str:
+    """The system's name, of which one command asks very often; empty if there is none."""
+    values = {match[1]: match[2] for match in re.finditer(r"^([A-Z_]+)=(.*)$", os_release, re.MULTILINE)}
+    return next(filter(None, (_unquoted(values.get(key, "")) for key in ("PRETTY_NAME", "NAME", "ID"))), "")
 
 
 def _unquoted(value: str) -> str:

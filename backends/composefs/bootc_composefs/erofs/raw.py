@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Mapping
 
 from attrs import define
 
+from bootc.layers.entry import NO_XATTRS
 from bootc_composefs.erofs.format import (
     BLOCK,
     BLOCK_BITS,
@@ -30,6 +32,8 @@ from bootc_composefs.erofs.xattrs import PREFIXES
 from bootc_composefs.tree import SECOND
 
 _PREFIXES = {0: b"", **dict(PREFIXES)}
+_LAYOUTS = {layout.value: layout for layout in Layout}
+_COUNT = struct.Struct("<I")
 
 
 @define(eq=False)
@@ -75,10 +79,12 @@ class RawImage:
     def inode(self, nid: int) -> RawInode:
         """The inode at a place."""
         start = nid * SLOT
-        if start < INODES_OFFSET:
-            raise ValueError(f"an inode at {start}, before all inodes")
-        form = int.from_bytes(self._slice(start, 2), "little")
-        layout = Layout(form >> 1)
+        if not INODES_OFFSET <= start < len(self.data):
+            raise ValueError(f"an inode at {start}, before or beyond all inodes")
+        form = self.data[start] | self.data[start + 1] << 8
+        layout = _LAYOUTS.get(form >> 1)
+        if layout is None:
+            raise ValueError(f"an inode of the unknown form {form}")
         if form & 1:
             _, count, mode, size, special, number, uid, gid, seconds, nanoseconds, nlink = EXTENDED.unpack_from(
                 self.data, start
@@ -87,9 +93,11 @@ class RawImage:
         else:
             _, count, mode, nlink, size, special, number, uid, gid = COMPACT.unpack_from(self.data, start)
             mtime = self._build_time
-        area = start + (EXTENDED if form & 1 else COMPACT).size
-        end = area + (XATTR_HEADER.size + 4 * (count - 1) if count else 0)
-        xattrs = self._xattrs(area, end) if count else {}
+        end = start + (EXTENDED if form & 1 else COMPACT).size
+        xattrs: Mapping[bytes, bytes] = NO_XATTRS
+        if count:
+            area, end = end, end + XATTR_HEADER.size + 4 * (count - 1)
+            xattrs = self._xattrs(area, end)
         return RawInode(nid, number, layout, mode, nlink, uid, gid, mtime, size, special, xattrs, end)
 
     def contents(self, inode: RawInode) -> bytes:
@@ -98,27 +106,24 @@ class RawImage:
         blocks = self._slice(inode.special * BLOCK, inode.size - rest) if inode.size > rest else b""
         return blocks + self._slice(inode.end, rest)
 
-    def entries(self, inode: RawInode) -> Iterator[tuple[bytes, int]]:
+    def entries(self, inode: RawInode) -> list[tuple[bytes, int]]:
         """Names in a directory with the places of their inodes, without `.` and `..`."""
         if not stat.S_ISDIR(inode.mode):
             raise ValueError("entries of something that is no directory")
-        data = self.contents(inode)
+        data, found = self.contents(inode), list[tuple[bytes, int]]()
         for start in range(0, len(data), BLOCK):
-            for name, nid in _block_entries(data[start : start + BLOCK]):
-                if name not in (b".", b".."):
-                    yield name, nid
+            found += _block_entries(data[start : start + BLOCK])
+        return [entry for entry in found if entry[0] not in (b".", b"..")]
 
     def _xattrs(self, start: int, end: int) -> dict[bytes, bytes]:
-        area = self._slice(start, end - start)
-        _, references = XATTR_HEADER.unpack_from(area)
-        position = XATTR_HEADER.size + 4 * references
-        if position > len(area):
-            raise ValueError("more shared attributes than there is room for")
+        _, references = XATTR_HEADER.unpack_from(self.data, start)
+        position = start + XATTR_HEADER.size + 4 * references
+        if position > end or end > len(self.data):
+            raise ValueError("attributes that there is no room for")
         found: dict[bytes, bytes] = {}
-        for at in range(XATTR_HEADER.size, position, 4):
-            key, value, _ = self._xattr(self._shared + 4 * int.from_bytes(area[at : at + 4], "little"))
+        for at in range(position - 4 * references, position, 4):
+            key, value, _ = self._xattr(self._shared + 4 * _COUNT.unpack_from(self.data, at)[0])
             found[key] = value
-        position += start
         while position < end:
             key, value, position = self._xattr(position)
             found[key] = value
@@ -128,11 +133,11 @@ class RawImage:
         """Name and value of an attribute, and where the next one begins."""
         length, prefix, size = XATTR_ENTRY.unpack_from(self.data, position)
         start = position + XATTR_ENTRY.size
-        if prefix not in _PREFIXES:
-            raise ValueError(f"an extended attribute with the unknown prefix {prefix}")
-        key, value = self._slice(start, length), self._slice(start + length, size)
-        end = start + length + size
-        return _PREFIXES[prefix] + key, value, end + -end % 4
+        middle = start + length
+        end = middle + size
+        if prefix not in _PREFIXES or end > len(self.data):
+            raise ValueError(f"an extended attribute at {position} with an unknown prefix, or beyond the end")
+        return _PREFIXES[prefix] + self.data[start:middle], self.data[middle:end], end + -end % 4
 
     def _slice(self, start: int, size: int) -> bytes:
         if size > len(self.data) or start + size > len(self.data):
@@ -140,13 +145,12 @@ class RawImage:
         return self.data[start : start + size]
 
 
-def _block_entries(block: bytes) -> Iterator[tuple[bytes, int]]:
+def _block_entries(block: bytes) -> list[tuple[bytes, int]]:
     """Entries of one block; the offset of the first name tells how many there are."""
     first = ENTRY.unpack_from(block)[1]
     if first % ENTRY.size or not 0 < first <= len(block):
         raise ValueError("a directory block without a count of entries")
     found = list(ENTRY.iter_unpack(block[:first]))
-    ends = [*(offset for _, offset, _ in found[1:]), len(block)]
-    for number, ((nid, start, _), end) in enumerate(zip(found, ends, strict=True), 1):
-        name = block[start:end]
-        yield name.rstrip(b"\0") if number == len(found) else name, nid
+    last, end = found[-1][1], len(block.rstrip(b"\0"))
+    ends = [*(offset for _, offset, _ in found[1:]), max(last, end)]
+    return [(block[start:end], nid) for (nid, start, _), end in zip(found, ends, strict=True)]

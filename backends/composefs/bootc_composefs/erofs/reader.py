@@ -142,8 +142,8 @@ class _Restoration:
 
 def _attributes(raw: RawInode, added: Collection[bytes] = ()) -> Attributes:
     """The attributes as they were before the writer added some and escaped others."""
-    xattrs = {_unescaped(key): value for key, value in raw.xattrs.items() if key not in added} or NO_XATTRS
-    return Attributes(stat.S_IMODE(raw.mode), raw.uid, raw.gid, raw.mtime, xattrs)
+    xattrs = {_unescaped(key): value for key, value in raw.xattrs.items() if key not in added} if raw.xattrs else {}
+    return Attributes(stat.S_IMODE(raw.mode), raw.uid, raw.gid, raw.mtime, xattrs or NO_XATTRS)
 
 
 def _unescaped(key: bytes) -> bytes:
