@@ -47,7 +47,7 @@ class Boot:
         kernel = bootable.find_kernel(tree, reference)
         require_support(tree, reference, version, programs)
         for name in ("etc", "var", "sysroot"):
-            if tree.resolve_optional(PurePosixPath(name)) != PurePosixPath(name):
+            if not tree.has_directory(name):
                 raise ImageError(reference, f"/{name} is no directory", "make it when building the image")
         label, short = image.version, image.digest.short
         name = _system_name(tree)

@@ -86,7 +86,9 @@ class RootDeployer(Deployer):
     # ------------------------------------------------------------ staging
 
     def preview(self, image: ImportedImage, merge_from: DeploymentId) -> tuple[Finding, ...]:
-        with self._images.directory(image.key, "etc") as new:
+        if not self._images.tree(image.key).has_directory(ETC):
+            return ()  # `stage` refuses such an image, and says why
+        with self._images.directory(image.key, ETC) as new:
             return self._plan(merge_from, image.key, new).findings
 
     def stage(self, image: ImportedImage, request: DeployRequest) -> Deployment:
@@ -208,7 +210,7 @@ class RootDeployer(Deployer):
             raise DeploymentError(f"deployment {origin} is gone: its /etc cannot be carried over")
         if source.image == image:
             return etc_merge.plan(new, self.etc(origin), new)
-        with self._images.directory(source.image, "etc") as old:
+        with self._images.directory(source.image, ETC) as old:
             return etc_merge.plan(old, self.etc(origin), new)
 
     def _make_etc(self, record: DeploymentRecord) -> None:

@@ -37,6 +37,10 @@ class ImageTree(Tree):
             return None
         return found if self.is_directory(found) else None
 
+    def has_directory(self, name: str) -> bool:
+        """Whether this is a directory in its root, and no link to one."""
+        return self.resolve_optional(PurePosixPath(name)) == PurePosixPath(name)
+
     def resolve(self, path: PurePosixPath) -> PurePosixPath:
         """The path without links. Raises FileNotFoundError if something in it is missing."""
         pending, real, links = list(reversed(path.parts)), PurePosixPath(), 0

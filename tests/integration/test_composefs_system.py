@@ -134,6 +134,17 @@ def test_an_image_whose_initramfs_is_too_old_is_refused(system: System, marker: 
     assert system.versions() == ["1"]
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("name", ["etc", "var"])
+def test_an_image_without_a_directory_for_what_is_mounted_is_refused(system: System, name: str, is_link: bool) -> None:
+    instead = Tar().symlink(name, f"usr/{name}").directory(f"usr/{name}") if is_link else Tar()
+    layers = [*os_layers("2"), Tar().whiteout(name).data, instead.data]
+    with pytest.raises(ImageError, match=f"/{name} is no directory"):
+        system.upgrade(Registry(layers, "2"))
+    assert system.slots.staged is None
+    assert system.versions() == ["1"]
+
+
 @pytest.mark.parametrize("has_program", [False, True])
 def test_where_fs_verity_is_required_the_image_must_have_the_program_that_measures(
     tmp_path: Path, has_program: bool

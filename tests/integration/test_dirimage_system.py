@@ -240,6 +240,17 @@ def test_an_image_whose_initramfs_cannot_mount_it_is_refused(system: System) -> 
     assert system.versions() == ["1"]
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("name", ["etc", "var"])
+def test_an_image_without_a_directory_for_what_is_mounted_is_refused(system: System, name: str, is_link: bool) -> None:
+    instead = Tar().symlink(name, f"usr/{name}").directory(f"usr/{name}") if is_link else Tar()
+    layers = [*os_layers("2"), Tar().whiteout(name).data, instead.data]
+    with pytest.raises(ImageError, match=f"/{name} is no directory"):
+        system.upgrade(Registry(layers, "2"))
+    assert system.slots.staged is None
+    assert system.versions() == ["1"]
+
+
 def test_with_systemd_boot_the_menu_offers_only_what_is_whole(tmp_path: Path) -> None:
     system = System(tmp_path, esp=fat_volume(tmp_path / "esp", 40 * MIB))
     loader = Tar().add("usr/lib/systemd/boot/efi/systemd-bootx64.efi", data=b"boot")
