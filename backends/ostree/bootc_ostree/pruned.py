@@ -1,5 +1,6 @@
 """Whether pruning would find anything. It reads all that is needed, which takes long where images are large; what it
-finds follows from the objects that are there and the commits that refs name, which are told quickly."""
+finds follows from the objects that are there and the commits that refs name. When objects came or went is told by the
+times at which their folders changed (st_ctime, which nobody can set)."""
 
 from __future__ import annotations
 
@@ -43,17 +44,13 @@ def _state(repo: OSTree.Repo) -> bytes:
     digest = hashlib.sha256()
     for commit in sorted(set(index.names(repo, None).values())):
         digest.update(commit.encode())
-    objects = os.path.join(os.fsencode(repo.get_path().get_path()), b"objects")
-    for folder in _names(objects):
-        digest.update(b"/%s/%s" % (folder, b" ".join(_names(os.path.join(objects, folder)))))
-    return b"%s\n" % digest.hexdigest().encode()
-
-
-def _names(directory: bytes) -> list[bytes]:
-    """What is in a directory; none if it is a file that somebody left there, or gone."""
+    path = os.path.join(repo.get_path().get_path(), "objects")
     try:
-        return sorted(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        with os.scandir(path) as folders:
+            for name, changed in sorted(
+                (folder.name, folder.stat(follow_symlinks=False).st_ctime_ns) for folder in folders
+            ):
+                digest.update(b"/%s %d" % (os.fsencode(name), changed))
     except OSError as error:
-        raise explain(error, os.fsdecode(directory)) from error
+        raise explain(error, path) from error
+    return b"%s\n" % digest.hexdigest().encode()
