@@ -240,6 +240,20 @@ def test_an_image_whose_initramfs_cannot_mount_it_is_refused(system: System) -> 
     assert system.versions() == ["1"]
 
 
+def test_the_stamps_of_an_image_come_into_no_deployment(tmp_path: Path) -> None:
+    """Otherwise units with ConditionNeedsUpdate= would not run."""
+    system, stamps = System(tmp_path), Tar().add("etc/.updated").add("var/.updated").add("etc/conf.d/.updated").data
+    system.install(Registry([*os_layers("1"), stamps], "1"))
+    first = system.boot()
+    system.upgrade(Registry([*os_layers("2"), stamps], "2"))
+    system.shut_down()
+    second = system.boot()
+    for etc in (system.etc(first), system.etc(second)):
+        assert not (etc / ".updated").exists()
+        assert (etc / "conf.d/.updated").exists()
+    assert not (system.root / "dirimage" / "var/default/.updated").exists()
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 @pytest.mark.parametrize("name", ["etc", "var"])
 def test_an_image_without_a_directory_for_what_is_mounted_is_refused(system: System, name: str, is_link: bool) -> None:
