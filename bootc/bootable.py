@@ -1,4 +1,4 @@
-"""Whether an image can be installed: its labels and architecture, and the kernel in its files."""
+"""Whether an image can be installed: its labels and architecture, the kernel in its files, and its mount points."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from bootc.platform import Platform
 from bootc.storage import Tree
 
 MODULES = PurePosixPath("usr/lib/modules")
+MOUNT_POINTS = ("etc", "var", "sysroot")
+"""what is mounted when a system boots: directories that an image must have in its root, and not as links"""
 _HEADERS = 4096
 """bytes at the beginning of a kernel that hold its headers"""
 _SECTION = 40
@@ -73,6 +75,11 @@ def find_kernel(tree: Tree, image: str) -> Kernel:
         )
         raise ImageError(image, problem, "build or fetch the image again")
     return kernel
+
+
+def no_mount_point(image: str, name: str) -> ImageError:
+    """The error for an image that lacks one."""
+    return ImageError(image, f"/{name} is no directory", "make it when building the image")
 
 
 def _end(file: BinaryIO, position: int) -> int:

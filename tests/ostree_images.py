@@ -176,8 +176,9 @@ def _state(path: Path) -> tuple[object, ...]:
 def base_layer(version: str = "1") -> Tar:
     """What an image must have to be deployed, and something of each kind."""
     tar = Tar()
-    for name in ("usr", "usr/bin", "usr/lib", "usr/lib/modules", MODULES, "etc", "var", "var/lib", "run", "tmp"):
-        tar.directory(name, mode=0o1777 if name == "tmp" else 0o755)
+    for name in ("usr", "usr/bin", "usr/lib", "usr/lib/modules", MODULES, "etc", "var", "var/lib", "run", "sysroot"):
+        tar.directory(name)
+    tar.directory("tmp", mode=0o1777)
     tar.directory("root", mode=0o700)
     tar.add(f"{MODULES}/vmlinuz", data=b"kernel " + version.encode())
     tar.add(f"{MODULES}/initramfs.img", data=b"initramfs " + version.encode())

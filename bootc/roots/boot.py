@@ -13,7 +13,6 @@ from attrs import frozen
 from bootc import bootable
 from bootc.deployment import BootEntry, KernelArguments
 from bootc.durable import Volume
-from bootc.errors import ImageError
 from bootc.host import KERNEL_ARGUMENT
 from bootc.image import Digest, ImportedImage
 from bootc.roots.images import Images, ImageTree
@@ -46,9 +45,9 @@ class Boot:
         initramfs with these programs."""
         kernel = bootable.find_kernel(tree, reference)
         require_support(tree, reference, version, programs)
-        for name in ("etc", "var", "sysroot"):
+        for name in bootable.MOUNT_POINTS:
             if not tree.has_directory(name):
-                raise ImageError(reference, f"/{name} is no directory", "make it when building the image")
+                raise bootable.no_mount_point(reference, name)
         label, short = image.version, image.digest.short
         name = _system_name(tree)
         title = f"{name} {label}" if label and label not in name else name

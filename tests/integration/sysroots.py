@@ -204,7 +204,7 @@ def images(root: Path) -> list[str]:
 def held_below(folder: Path) -> list[str]:
     """Mount points below a folder, and loop devices whose files are there; sorted."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()]
-    backing = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    backing = [os.fsdecode(path.read_bytes().strip()) for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     return sorted(name for name in (*mounts, *backing) if Path(name).is_relative_to(folder))
 
 

@@ -203,6 +203,22 @@ UNFIT = {
         "docker://REGISTRY/{name}:latest: kernel 6.1.0-test has no initramfs.img beside it"
         f" (generate {MODULES}/initramfs.img when building the image)",
     ),
+    "no /etc": (
+        [*os_layers("2"), Tar().whiteout("etc")],
+        "docker://REGISTRY/{name}:latest: /etc is no directory (make it when building the image)",
+    ),
+    "a file for /etc": (
+        [*os_layers("2"), Tar().whiteout("etc"), Tar().add("etc")],
+        "docker://REGISTRY/{name}:latest: /etc is no directory (make it when building the image)",
+    ),
+    "a link for /var": (
+        [*os_layers("2"), Tar().whiteout("var"), Tar().symlink("var", "usr/var").directory("usr/var")],
+        "docker://REGISTRY/{name}:latest: /var is no directory (make it when building the image)",
+    ),
+    "no /sysroot": (
+        [*os_layers("2"), Tar().whiteout("sysroot")],
+        "docker://REGISTRY/{name}:latest: /sysroot is no directory (make it when building the image)",
+    ),
     "a kernel version that steers terminals": (
         [Tar().directory("usr").directory("etc").add("usr/lib/modules/6 \x1b[31m/vmlinuz")],
         "docker://REGISTRY/{name}:latest: kernel version '6 \\x1b[31m' cannot stand in a boot entry"

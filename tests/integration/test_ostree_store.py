@@ -451,7 +451,7 @@ def test_links_in_an_image_never_lead_out_of_it(store: OstreeStore) -> None:
 def test_names_are_the_images_own(store: OstreeStore) -> None:
     layers = [base_layer().data]
     with store.open_tree(store.import_image(make_image(layers), Streams(layers))) as tree:
-        assert tree.names(PurePosixPath()) == ("bin", "etc", "root", "run", "tmp", "usr", "var")
+        assert tree.names(PurePosixPath()) == ("bin", "etc", "root", "run", "sysroot", "tmp", "usr", "var")
         assert tree.names(PurePosixPath("usr")) == ("bin", "lib")
         assert tree.names(PurePosixPath("etc")) == ("default", "os-release", "passwd")
 

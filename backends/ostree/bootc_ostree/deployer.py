@@ -22,7 +22,7 @@ from bootc_ostree.options import OstreeOptions
 from bootc_ostree.records import describe, expendable, identity, own_boot_files, tree_of
 from bootc_ostree.sysroot import boot_volume, directory, load, locked, opened, relative_directory, repository
 from bootc_ostree.thaw import thawed_after_death
-from bootc_ostree.tree import checkout_etc, etc_of
+from bootc_ostree.tree import ETC, checkout_etc, directory_of, etc_of, require_mount_points
 
 _LOCK = "ostree/staged-deployment-locked"
 """below /run; every version of libostree leaves a staged deployment alone while this file is there"""
@@ -73,10 +73,13 @@ class OstreeDeployer(Deployer, Pinning):
         sysroot = load(self._machine)
         repo, present = sysroot.repo(), self._find(sysroot, merge_from)
         origin = directory(self._machine, present)
+        with translated(str(self._machine.root)):
+            wanted = directory_of(repo, image.key, *ETC)
+        if wanted is None:
+            return ()  # `stage` refuses such an image, and says why
         with ExitStack() as stack:
-            old = new = origin / "usr/etc"
-            wanted = etc_of(repo, image.key)
-            if wanted is None or wanted != etc_of(repo, present.get_csum()):
+            old = new = origin.joinpath(*ETC)
+            if wanted != etc_of(repo, present.get_csum()):
                 new = stack.enter_context(checkout_etc(repo, image.key))
             return etc_merge.preview_ostree(old, origin / "etc", new)
 
@@ -85,6 +88,7 @@ class OstreeDeployer(Deployer, Pinning):
             merge = self._find(sysroot, request.merge_from) if request.merge_from else None
             keyfile, arguments = origin.write(request.reference), list(request.arguments)
             repo = sysroot.repo()
+            require_mount_points(repo, image.key, str(request.reference))
             repo.set_ref_immediate(None, refs.image_ref(request.reference), image.key, None)
             make = sysroot.stage_tree if self._machine.is_booted else sysroot.deploy_tree
             made = make(request.stateroot, image.key, keyfile, merge, arguments, None)[1]

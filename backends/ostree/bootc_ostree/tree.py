@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
+from bootc.bootable import MOUNT_POINTS, no_mount_point
 from bootc.errors import StoreError
 from bootc.storage import Tree
 from bootc_ostree.dirtree import Directory
@@ -20,6 +21,8 @@ from bootc_ostree.objects import ObjectTrees, root_of
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+ETC = ("usr", "etc")
+"""where the repository has an image's /etc"""
 _LINKS = 40
 """as many symbolic links as Linux follows in one path (ELOOP)"""
 _BUFFER = 1 << 16
@@ -142,15 +145,30 @@ def checkout_etc(repo: OSTree.Repo, commit: str) -> Iterator[Path]:
         yield etc
 
 
-def etc_of(repo: OSTree.Repo, commit: str) -> Directory | None:
-    """The checksums of a commit's /etc, equal for equal trees; None if it has none, or cannot be read any more."""
-    try:
-        trees, found = ObjectTrees(repo), root_of(repo, commit)
-        for name in ("usr", "etc"):
-            found = trees.load(found.contents).directories[name]
-    except (GLib.Error, StoreError, KeyError):
-        return None
+def directory_of(repo: OSTree.Repo, commit: str, *path: str) -> Directory | None:
+    """The checksums of a directory, equal for equal ones; None if there is none. Raises GLib.Error, StoreError."""
+    trees, found = ObjectTrees(repo), root_of(repo, commit)
+    for name in path:
+        child = trees.load(found.contents).directories.get(name)
+        if child is None:
+            return None
+        found = child
     return found
+
+
+def etc_of(repo: OSTree.Repo, commit: str) -> Directory | None:
+    """Those of a commit's /etc; None also if it cannot be read any more."""
+    try:
+        return directory_of(repo, commit, *ETC)
+    except (GLib.Error, StoreError):
+        return None
+
+
+def require_mount_points(repo: OSTree.Repo, commit: str, image: str) -> None:
+    """Raise ImageError if the commit has no directory where something is mounted: it could not be booted."""
+    for name in MOUNT_POINTS:
+        if directory_of(repo, commit, *(ETC if name == "etc" else (name,))) is None:
+            raise no_mount_point(image, name)
 
 
 @contextmanager
