@@ -134,7 +134,17 @@ def empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-@pytest.mark.parametrize("harm", [remove, truncate, empty])
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("harm", [remove, truncate, empty, make_fifo, make_link])
 def test_an_object_that_is_gone_or_cut_is_found_and_brought_again(store: Store, harm: Callable[[Path], None]) -> None:
     layers = [layer("one", A), layer("two", B)]
     imported, _ = store.bring(layers)

@@ -273,8 +273,8 @@ class Objects:
             raise self._explanation(object, error) from error
 
     def _explanation(self, object: Object, error: OSError) -> BootcError:
-        """EIO is what the kernel answers where fs-verity finds other content."""
-        if error.errno in (errno.EIO, errno.EBADMSG):
+        """EIO is what the kernel answers where fs-verity finds other content; a link or a directory is no object."""
+        if error.errno in (errno.EIO, errno.EBADMSG, errno.ELOOP, errno.EISDIR):
             return ObjectError(str(self.path(object)), error.strerror or "cannot be read")
         return explain(error, str(self._volume.path(self.path(object))))
 
